@@ -1,0 +1,106 @@
+"""One object, three addresses: the path on the mount, ``s3://`` and HTTPS.
+
+Items in a catalogue carry the ``s3://`` address as main ``href`` and the two others as
+``alternate`` (STAC Alternate Assets Extension v1.2.0) with the keys ``mount`` and ``https``.
+The path in a catalogue is the canonical one (``site.mount_root``); :func:`localise` turns it into
+the path this user's server sees.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from cscale_core.errors import InvalidInput
+from cscale_core.site import Site
+
+ALTERNATE_EXTENSION = "https://stac-extensions.github.io/alternate-assets/v1.2.0/schema.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectAddress:
+    """Bucket and key of one object."""
+
+    bucket: str
+    key: str
+
+    @property
+    def s3(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def _checked(bucket: str, key: str, address: str) -> ObjectAddress:
+    if not bucket or not key or any(part in (".", "..") for part in key.split("/")):
+        raise InvalidInput(f"{address!r} does not name an object.")
+    return ObjectAddress(bucket, key)
+
+
+def parse(address: str, site: Site) -> ObjectAddress | None:
+    """The object behind any of the three addresses, or None for a foreign one.
+
+    :raises InvalidInput: when the address is ours but names no object (no key, ``..``).
+    """
+    parts = urlsplit(address)
+    if parts.scheme == "s3":
+        return _checked(parts.netloc, address.removeprefix(f"s3://{parts.netloc}/"), address)
+    if parts.scheme in ("http", "https"):
+        for base in filter(None, (site.s3.public_url, site.s3.endpoint)):
+            prefix = base.rstrip("/") + "/"
+            if address.startswith(prefix):
+                path = unquote(address.removeprefix(prefix).partition("?")[0])
+                bucket, _, key = path.partition("/")
+                return _checked(bucket, key, address)
+        return None
+    if parts.scheme in ("", "file"):
+        path = unquote(parts.path) if parts.scheme == "file" else address
+        for root in (site.mount, site.mount_root):
+            prefix = root.rstrip("/") + "/"
+            if path.startswith(prefix):
+                bucket, _, key = path.removeprefix(prefix).partition("/")
+                return _checked(bucket, key, address)
+    return None
+
+
+def https_url(address: ObjectAddress, site: Site) -> str:
+    """The HTTPS address (HTTP on a laptop's loopback), percent-encoded."""
+    base = (site.s3.public_url or site.s3.endpoint).rstrip("/")
+    return f"{base}/{address.bucket}/{quote(address.key)}"
+
+
+def mount_path(address: ObjectAddress, site: Site, *, canonical: bool = False) -> str:
+    """The path on the mount: this server's, or the canonical one used in catalogues."""
+    root = site.mount_root if canonical else site.mount
+    return str(PurePosixPath(root) / address.bucket / address.key)
+
+
+def asset_addresses(address: ObjectAddress, site: Site) -> dict[str, Any]:
+    """The ``href`` and ``alternate`` members of an asset that lies in our object store."""
+    return {
+        "href": address.s3,
+        "alternate": {
+            "https": {"href": https_url(address, site), "alternate:name": "HTTPS"},
+            "mount": {
+                "href": mount_path(address, site, canonical=True),
+                "alternate:name": "Mounted bucket",
+            },
+        },
+    }
+
+
+def localise(item: dict[str, Any], site: Site) -> dict[str, Any]:
+    """A copy of an item whose alternate addresses are those of this user's server.
+
+    Assets that do not lie in our object store are left as they are.
+    """
+    local = copy.deepcopy(item)
+    for asset in local.get("assets", {}).values():
+        address = parse(str(asset.get("href", "")), site)
+        if address is None:
+            continue
+        alternate = asset.setdefault("alternate", {})
+        alternate.setdefault("https", {})["href"] = https_url(address, site)
+        alternate.setdefault("mount", {})["href"] = mount_path(address, site)
+    return local

@@ -1,0 +1,1 @@
+"""Jobs: one model and one list over openEO, Spark and staging."""

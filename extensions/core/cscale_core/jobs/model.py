@@ -1,0 +1,102 @@
+"""The job as every engine, the store, the REST API and the panel see it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class JobStatus(StrEnum):
+    """One vocabulary for every engine."""
+
+    CREATED = "created"
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    CANCELED = "canceled"
+    ERROR = "error"
+    LOST = "lost"
+
+    @property
+    def ended(self) -> bool:
+        return self in (self.FINISHED, self.CANCELED, self.ERROR, self.LOST)
+
+
+EngineName = Literal["staging", "openeo", "spark"]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class JobSpec(BaseModel):
+    """What was asked for. Never holds a secret: credentials are found at run time.
+
+    ``process`` depends on the engine:
+
+    - ``staging``: ``{"items": [STAC item, ...], "assets": [key, ...] | null, "register": bool}``
+    - ``openeo``: ``{"process_graph": {...}}`` (openEO API 1.2, ``POST /jobs``)
+    - ``spark``: ``{"application": NAME, "arguments": {...}}`` with a name from
+      ``cscale_core.workflows``
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    engine: EngineName
+    title: str = Field(default="", max_length=200)
+    backend: str = Field(default="", description="openEO back end id; empty: the site's first.")
+    vo: str = Field(default="", description="VO whose bucket takes the output; empty: the first.")
+    process: dict[str, Any]
+    options: dict[str, Any] = Field(default_factory=dict, description="Engine options.")
+    inputs: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="Frozen inputs: {id, collection, href, checksum} of each item used.",
+    )
+
+
+class JobError(BaseModel):
+    """Why a job ended in error; the shape of ``CScaleError.as_dict``."""
+
+    code: str
+    message: str
+    hint: str = ""
+    retryable: bool = False
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class Job(BaseModel):
+    """One job in the list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    revision: int = Field(description="Grows by one with every change in the store.")
+    spec: JobSpec
+    status: JobStatus = JobStatus.CREATED
+    progress: float | None = Field(default=None, ge=0, le=1, description="None: not known.")
+    message: str = Field(default="", description="One line: what it does now.")
+    created: datetime
+    updated: datetime
+    started: datetime | None = None
+    ended: datetime | None = None
+    engine_id: str = Field(default="", description="The engine's own id of the job.")
+    ui_path: str = Field(default="", description="Path of the engine's UI behind the hub, if any.")
+    results: list[dict[str, Any]] = Field(
+        default_factory=list, description="STAC items of the results."
+    )
+    usage: dict[str, Any] = Field(default_factory=dict)
+    error: JobError | None = None
+    idempotency_key: str = ""
+
+
+class LogLine(BaseModel):
+    """One line of a job's log; ``id`` is the cursor for the next question."""
+
+    id: int
+    time: datetime
+    level: Literal["debug", "info", "warning", "error"]
+    message: str

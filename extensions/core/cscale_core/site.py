@@ -1,0 +1,132 @@
+"""What this place offers to this user: services, buckets, providers. Non-secret by construction.
+
+The hub writes one YAML file per user server and names it in ``CSCALE_SITE_FILE``; the same model
+describes a laptop and a cluster. Credentials are never in it: they come from the broker, through
+the loopback endpoint of :mod:`cscale_server`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from cscale_core.errors import InvalidInput
+
+SITE_FILE_VARIABLE = "CSCALE_SITE_FILE"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class S3Site(_Model):
+    """The object store as seen from the user's server."""
+
+    endpoint: str = Field(description="S3 endpoint URL, path-style addressing.")
+    region: str = "us-east-1"
+    public_url: str = Field(
+        default="",
+        description="Base URL under which objects are reachable by HTTPS; empty: the endpoint.",
+    )
+
+
+class Grant(_Model):
+    """One prefix of one bucket that the user may reach, and how."""
+
+    bucket: str
+    prefix: str = Field(default="", description="Empty, or ends with '/'.")
+    access: Literal["ro", "rw"]
+    vo: str
+    purpose: Literal["products", "home", "shared", "archive"]
+
+
+class Provider(_Model):
+    """One STAC API of the federation."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    title: str
+    url: str
+    deadline: float = Field(default=20.0, gt=0, description="Seconds allowed for one search.")
+    limit: int = Field(default=100, gt=0, le=10_000, description="Items asked per page.")
+    auth: Literal["none", "bearer"] = "none"
+    audience: str = Field(default="", description="Audience of the bearer token, if auth=bearer.")
+
+
+class OpenEOBackend(_Model):
+    """One openEO back end the user may submit to."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    title: str
+    url: str
+    audience: str = Field(default="", description="Audience of the token; empty: no broker token.")
+
+
+class Catalogue(_Model):
+    """The community's catalogue, where items are registered (STAC API with Transactions)."""
+
+    url: str
+    audience: str = "catalogue"
+
+
+class SparkSite(_Model):
+    """How Spark applications run from the user's server."""
+
+    master: str = "local[2]"
+    driver_memory: str = "1g"
+
+
+class Site(_Model):
+    """Everything a user's server has to know about where it is."""
+
+    user: str = Field(description="The user's slug: JupyterHub name and prefix in buckets.")
+    display_name: str = ""
+    vos: tuple[str, ...] = ()
+    s3: S3Site
+    mount_root: str = Field(default="/s3", description="Canonical mount path, as in catalogues.")
+    mount: str = Field(default="/s3", description="Where this user's server sees the mount.")
+    mount_mode: Literal["fuse", "contents", "none"] = "none"
+    grants: tuple[Grant, ...] = ()
+    catalogue: Catalogue
+    providers: tuple[Provider, ...] = ()
+    openeo: tuple[OpenEOBackend, ...] = ()
+    spark: SparkSite = SparkSite()
+    broker_url: str = ""
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="host or host:port that may be asked although private or loopback.",
+    )
+
+    def grant(self, purpose: str, vo: str = "", access: str = "rw") -> Grant:
+        """The first grant for a purpose, in the named VO or the user's first VO.
+
+        :raises InvalidInput: when the user has no such place.
+        """
+        for grant in self.grants:
+            allowed = grant.access == "rw" or access == "ro"
+            if grant.purpose == purpose and allowed and vo in ("", grant.vo):
+                return grant
+        raise InvalidInput(
+            f"There is no place for {purpose} you may write to" + (f" in {vo}." if vo else "."),
+            hint="Your virtual organisations are: " + (", ".join(self.vos) or "none") + ".",
+        )
+
+
+def load_site(path: str | Path | None = None) -> Site:
+    """Read the site file named by the argument or by ``CSCALE_SITE_FILE``.
+
+    :raises InvalidInput: when the variable is not set or the file is missing or not valid.
+    """
+    name = path or os.environ.get(SITE_FILE_VARIABLE, "")
+    if not name:
+        raise InvalidInput(
+            f"{SITE_FILE_VARIABLE} is not set.",
+            hint="This runs inside a server started by C-SCALE Hub; outside, name a site file.",
+        )
+    try:
+        return Site.model_validate(yaml.safe_load(Path(name).read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InvalidInput(f"The site file {name} cannot be used: {error}") from error
