@@ -1,0 +1,1 @@
+"""An openEO API service that runs process graphs on Spark."""

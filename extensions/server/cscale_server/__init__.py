@@ -1,0 +1,1 @@
+"""Jupyter Server extension: thin routes, events and the loopback credentials endpoint."""
