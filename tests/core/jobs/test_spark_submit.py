@@ -23,13 +23,13 @@ from pathlib import Path
 from pyspark import SparkContext
 
 sc = SparkContext()
-here = Path(sys.argv[1])
+here, seconds = Path(sys.argv[1]), float(sys.argv[2])
 (here / "environment").write_text("\\n".join(sorted(os.environ)))
 
 def work(numbers):
     list(numbers)
     (here / f"worker-{os.getpid()}").touch()
-    time.sleep(float(sys.argv[2]))
+    time.sleep(seconds)
     return [1]
 
 print(sc.parallelize(range(2), 2).mapPartitions(work).count())
@@ -277,6 +277,7 @@ def test_real_spark_listens_on_loopback_only_and_is_killed_whole(
     stopping.append(process)
     wait_for(lambda: process.poll() is not None or len(list(tmp_path.glob("worker-*"))) == 2, 120)
     assert process.poll() is None, process.log_path.read_text()
+    wait_for(lambda: spark_submit.figures(process.ui_url)["tasks"]["active"] == 2)
     figures = spark_submit.figures(process.ui_url)
     assert figures["tasks"] == {"total": 2, "active": 2, "completed": 0, "failed": 0}
     assert figures["name"] == "sleeper"
