@@ -27,6 +27,8 @@ from rasterio.shutil import copy as raster_copy
 from rasterio.transform import Affine, array_bounds
 from rasterio.warp import transform_bounds, transform_geom
 
+# Grows when the same seed gives other scenes, so that a folder of an older version is made anew.
+VERSION = 1
 COLLECTION = "simulated-sentinel-2-l1c"
 BBOX = (-5.7077, 36.4022, -5.6765, 36.4315)
 START = datetime(2019, 1, 1, tzinfo=UTC)
@@ -156,9 +158,9 @@ def _scene(
     values = values * (1 - thickness) + np.asarray(CLOUD, np.float32)[:, None, None] * thickness
     values += rng.normal(0, 0.003, values.shape) + values * rng.normal(0, 0.01, values.shape)
     seen = np.ones(wet.shape, np.bool_)
-    if rng.random() < 0.3:  # the edge of the swath crosses the area
+    if rng.random() < 0.45:  # the edge of the swath crosses the area
         y, x = np.mgrid[0 : wet.shape[0], 0 : wet.shape[1]]
-        seen = x + 0.25 * y > rng.uniform(0.1, 0.45) * wet.shape[1]
+        seen = x + 0.25 * y > rng.uniform(0.1, 0.4) * wet.shape[1]
     return values.astype(np.float32), thickness > 0.3, seen
 
 
@@ -281,7 +283,7 @@ def simulate(
     :returns: the items, hrefs relative to the folder.
     """
     items_file = folder / "items.json"
-    made_from = {"seed": seed, "per_year": per_year}
+    made_from = {"version": VERSION, "seed": seed, "per_year": per_year}
     if items_file.exists():
         found = json.loads(items_file.read_text(encoding="utf-8"))
         if found.get("simulated") == made_from:
