@@ -1,0 +1,415 @@
+"""The object store: boto3 with our rules, and its errors said in our words.
+
+Path-style addressing, the site's endpoint, the classic transfer client (boto3's CRT client
+ignores ``endpoint_url`` and would go to AWS), credentials by the standard chain, so that the
+loopback endpoint of the user's server is used where it is. Every method blocks: async callers
+use ``asyncio.to_thread``. Needs boto3 (extras ``lab`` or ``openeo``).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    HTTPClientError,
+    MetadataRetrievalError,
+    NoCredentialsError,
+    ReadTimeoutError,
+)
+
+from cscale_core.addresses import ObjectAddress
+from cscale_core.errors import (
+    Conflict,
+    CScaleError,
+    Forbidden,
+    LoginRequired,
+    NotFound,
+    StorageFull,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from cscale_core.site import Site
+
+PART_SIZE = 16 * 1024 * 1024
+"""Bytes of one part of a multipart upload, and the largest object sent in one request."""
+
+MAX_PARTS = 10_000
+"""Parts allowed in one upload (Amazon S3 API, "Multipart upload limits")."""
+
+_FULL_CODES = {
+    "507",
+    "InsufficientCapacity",
+    "InsufficientStorage",
+    "NotEnoughSpace",
+    "QuotaExceeded",
+    "StorageFull",
+    "XMinioStorageFull",
+}
+_FULL_WORDS = (
+    "no space left",
+    "no free volume",
+    "no writable volume",
+    "not enough data nodes",
+    "quota exceeded",
+    "insufficient storage",
+    "disk quota",
+)
+_GONE_CODES = {"404", "NoSuchKey", "NoSuchBucket", "NoSuchUpload", "NotFound"}
+_REFUSED_CODES = {
+    "401",
+    "403",
+    "AccessDenied",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectHead:
+    """What the store says of one object. ``metadata`` is empty in listings."""
+
+    address: ObjectAddress
+    size: int
+    etag: str
+    modified: datetime | None
+    content_type: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def _explained(error: Exception, what: str) -> CScaleError:
+    """Our error for one of boto3's. ``what`` names the operation and the object."""
+    if isinstance(error, NoCredentialsError):
+        return LoginRequired(
+            f"{what}: no credentials for the object store were found.",
+            hint="Run this inside a server started by C-SCALE Hub, and log in again.",
+        )
+    if isinstance(error, CredentialRetrievalError | MetadataRetrievalError):
+        return UpstreamError(
+            f"{what}: the credentials for the object store could not be renewed.",
+            hint="The hub's broker may be down, or your login has ended: log in again.",
+            retryable=True,
+        )
+    if isinstance(error, ConnectTimeoutError | ReadTimeoutError):
+        return UpstreamTimeout(f"{what}: the object store did not answer in time.", retryable=True)
+    if isinstance(error, EndpointConnectionError | ConnectionClosedError | HTTPClientError):
+        return UpstreamError(f"{what}: the object store cannot be reached.", retryable=True)
+    if not isinstance(error, ClientError):
+        return UpstreamError(f"{what}: {type(error).__name__}.")
+
+    answer = error.response.get("Error", {})
+    code, said = str(answer.get("Code", "")), str(answer.get("Message", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) or 0)
+    facts: dict[str, Any] = {"s3_code": code, "status": status}
+    if code in _FULL_CODES or status == 507 or any(words in said.lower() for words in _FULL_WORDS):
+        return StorageFull(
+            f"{what}: the object store has no room left.",
+            hint="Delete what is no longer needed, or ask for a larger quota, then try again.",
+            **facts,
+        )
+    if code in _GONE_CODES or status == 404:
+        return NotFound(f"{what}: it does not exist.", **facts)
+    if code in _REFUSED_CODES or status in (401, 403):
+        return Forbidden(
+            f"{what}: the object store does not allow it.",
+            hint="Your virtual organisation may not give you this place, or your login has ended.",
+            **facts,
+        )
+    if code in ("PreconditionFailed", "ConditionalRequestConflict") or status in (409, 412):
+        return Conflict(f"{what}: it exists already or is being written.", **facts)
+    return UpstreamError(
+        f"{what}: the object store answered {code or status}.",
+        retryable=status >= 500 or code in ("SlowDown", "RequestTimeout"),
+        **facts,
+    )
+
+
+@contextmanager
+def _explaining(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise _explained(error, what) from error
+
+
+def _md5(data: bytes) -> str:
+    # Content-MD5 is the one checksum that every S3 server checks; it guards the wire, not trust.
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+
+
+class Upload:
+    """One multipart upload; nothing is visible before :meth:`complete`.
+
+    Parts are sent one after another; :meth:`abort` waits for the part under way, so that no
+    part arrives after it and stays behind.
+    """
+
+    def __init__(self, client: Any, address: ObjectAddress, upload_id: str) -> None:
+        self._client = client
+        self._id = upload_id
+        self._parts: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+        self._ended = False
+        self.address = address
+
+    def part(self, data: bytes) -> None:
+        """Send the next part (at least 5 MiB, but for the last).
+
+        :raises Conflict: after :meth:`complete` or :meth:`abort`.
+        :raises StorageFull: when the store has no room; the caller aborts.
+        """
+        with self._lock, _explaining(f"Writing {self.address.s3}"):
+            if self._ended:
+                raise Conflict(f"The upload of {self.address.s3} has ended.")
+            number = len(self._parts) + 1
+            answer = self._client.upload_part(
+                Bucket=self.address.bucket,
+                Key=self.address.key,
+                UploadId=self._id,
+                PartNumber=number,
+                Body=data,
+                ContentMD5=_md5(data),
+            )
+            self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+
+    def complete(self) -> None:
+        """Make the object visible."""
+        with self._lock, _explaining(f"Finishing {self.address.s3}"):
+            self._client.complete_multipart_upload(
+                Bucket=self.address.bucket,
+                Key=self.address.key,
+                UploadId=self._id,
+                MultipartUpload={"Parts": self._parts},
+            )
+            self._ended = True
+
+    def abort(self) -> None:
+        """Throw the parts away. Doing it twice, or after the store forgot it, is no error."""
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = True
+            try:
+                with _explaining(f"Ending the upload of {self.address.s3}"):
+                    self._client.abort_multipart_upload(
+                        Bucket=self.address.bucket, Key=self.address.key, UploadId=self._id
+                    )
+            except NotFound:
+                return
+
+
+class ObjectStore:
+    """The site's object store, as the user. Safe to use from several threads.
+
+    Every method raises :class:`~cscale_core.errors.StorageFull`, ``Forbidden``, ``NotFound``,
+    ``LoginRequired`` or ``UpstreamError``.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._lock = threading.Lock()
+        self._client: Any = None
+
+    @property
+    def client(self) -> Any:
+        """The boto3 client, made at first use."""
+        with self._lock:
+            if self._client is None:
+                self._client = boto3.session.Session().client(
+                    "s3",
+                    endpoint_url=self._site.s3.endpoint,
+                    region_name=self._site.s3.region,
+                    config=Config(
+                        s3={"addressing_style": "path"},
+                        signature_version="s3v4",
+                        retries={"mode": "standard", "max_attempts": 4},
+                        connect_timeout=5,
+                        read_timeout=60,
+                        max_pool_connections=16,
+                        # Trailing checksums are refused by older Ceph; ours are sent explicitly.
+                        request_checksum_calculation="when_required",
+                        response_checksum_validation="when_required",
+                    ),
+                )
+            return self._client
+
+    def put(
+        self,
+        address: ObjectAddress,
+        data: bytes,
+        *,
+        content_type: str = "application/octet-stream",
+        metadata: dict[str, str] | None = None,
+    ) -> None:
+        """Write one object in one request; the store checks MD5 and SHA-256 before it is visible.
+
+        :param metadata: user metadata, ASCII.
+        """
+        with _explaining(f"Writing {address.s3}"):
+            self.client.put_object(
+                Bucket=address.bucket,
+                Key=address.key,
+                Body=data,
+                ContentType=content_type,
+                ContentMD5=_md5(data),
+                ChecksumSHA256=base64.b64encode(hashlib.sha256(data).digest()).decode(),
+                Metadata=metadata or {},
+            )
+
+    def put_file(
+        self,
+        address: ObjectAddress,
+        path: Path,
+        *,
+        content_type: str = "application/octet-stream",
+        metadata: dict[str, str] | None = None,
+    ) -> str:
+        """Write a local file, in parts when it is large, with its SHA-256 in the metadata.
+
+        :returns: the SHA-256 of the file, hexadecimal.
+        """
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            kept = {**(metadata or {}), "sha256": digest}
+            size = path.stat().st_size
+            if size <= PART_SIZE:
+                self.put(address, file.read(), content_type=content_type, metadata=kept)
+                return digest
+            upload = self.start_upload(address, content_type=content_type, metadata=kept)
+            try:
+                while data := file.read(max(PART_SIZE, size // (MAX_PARTS - 1))):
+                    upload.part(data)
+                upload.complete()
+            finally:
+                upload.abort()
+        return digest
+
+    def get(self, address: ObjectAddress, *, start: int = 0, length: int | None = None) -> bytes:
+        """The bytes of an object, or ``length`` of them from ``start``."""
+        request: dict[str, Any] = {"Bucket": address.bucket, "Key": address.key}
+        if start or length is not None:
+            request["Range"] = f"bytes={start}-" + (
+                "" if length is None else str(start + length - 1)
+            )
+        with _explaining(f"Reading {address.s3}"):
+            data: bytes = self.client.get_object(**request)["Body"].read()
+        return data
+
+    def head(self, address: ObjectAddress) -> ObjectHead:
+        """Size, ETag and metadata of an object.
+
+        :raises NotFound: when there is none.
+        """
+        with _explaining(f"Looking at {address.s3}"):
+            answer = self.client.head_object(Bucket=address.bucket, Key=address.key)
+        return ObjectHead(
+            address=address,
+            size=int(answer["ContentLength"]),
+            etag=str(answer.get("ETag", "")).strip('"'),
+            modified=answer.get("LastModified"),
+            content_type=str(answer.get("ContentType", "")),
+            metadata={str(k).lower(): str(v) for k, v in answer.get("Metadata", {}).items()},
+        )
+
+    def find(self, address: ObjectAddress) -> ObjectHead | None:
+        """As :meth:`head`, and None when there is no such object."""
+        try:
+            return self.head(address)
+        except NotFound:
+            return None
+
+    def list(self, bucket: str, prefix: str = "") -> Iterator[ObjectHead]:
+        """All objects below a prefix, page by page, in the order of their keys."""
+        with _explaining(f"Listing s3://{bucket}/{prefix}"):
+            for page in self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=bucket, Prefix=prefix
+            ):
+                for entry in page.get("Contents", ()):
+                    yield ObjectHead(
+                        address=ObjectAddress(bucket, str(entry["Key"])),
+                        size=int(entry["Size"]),
+                        etag=str(entry.get("ETag", "")).strip('"'),
+                        modified=entry.get("LastModified"),
+                    )
+
+    def delete(self, address: ObjectAddress) -> None:
+        """Remove an object; one that is not there is no error (S3 semantics)."""
+        with _explaining(f"Deleting {address.s3}"):
+            self.client.delete_object(Bucket=address.bucket, Key=address.key)
+
+    def copy(
+        self,
+        source: ObjectAddress,
+        target: ObjectAddress,
+        *,
+        content_type: str = "application/octet-stream",
+        metadata: dict[str, str] | None = None,
+    ) -> None:
+        """Copy inside the store (at most 5 GiB), with new metadata.
+
+        The same source and target change only the metadata.
+        """
+        with _explaining(f"Copying {source.s3} to {target.s3}"):
+            self.client.copy_object(
+                Bucket=target.bucket,
+                Key=target.key,
+                CopySource={"Bucket": source.bucket, "Key": source.key},
+                MetadataDirective="REPLACE",
+                ContentType=content_type,
+                Metadata=metadata or {},
+            )
+
+    def start_upload(
+        self,
+        address: ObjectAddress,
+        *,
+        content_type: str = "application/octet-stream",
+        metadata: dict[str, str] | None = None,
+    ) -> Upload:
+        """Begin a multipart upload; the caller ends it by ``complete`` or ``abort``."""
+        with _explaining(f"Writing {address.s3}"):
+            answer = self.client.create_multipart_upload(
+                Bucket=address.bucket,
+                Key=address.key,
+                ContentType=content_type,
+                Metadata=metadata or {},
+            )
+        return Upload(self.client, address, str(answer["UploadId"]))
+
+    def unfinished_uploads(self, bucket: str, prefix: str = "") -> tuple[ObjectAddress, ...]:
+        """Multipart uploads below a prefix that were neither completed nor aborted."""
+        with _explaining(f"Listing uploads of s3://{bucket}/{prefix}"):
+            answer = self.client.list_multipart_uploads(Bucket=bucket, Prefix=prefix)
+        return tuple(
+            ObjectAddress(bucket, str(entry["Key"])) for entry in answer.get("Uploads", ())
+        )
+
+    def presign(self, address: ObjectAddress, seconds: int = 3600) -> str:
+        """A URL that gives the object to its bearer; it ends with the credentials at the latest."""
+        with _explaining(f"Signing {address.s3}"):
+            url: str = self.client.generate_presigned_url(
+                "get_object",
+                Params={"Bucket": address.bucket, "Key": address.key},
+                ExpiresIn=seconds,
+            )
+        return url
