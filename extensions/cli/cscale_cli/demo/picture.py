@@ -130,8 +130,8 @@ def draw(scene: Scene, path: Path) -> None:
     chart = figure.add_subplot(grid[0, 2])
     chart.set_title("One pixel of each kind", loc="left", fontsize=11, color=INK, fontweight="bold")
     for series in scene.series:
-        x = (extent[0] + (series.column + 0.5) / scene.change.shape[1] * (extent[1] - extent[0]))
-        y = (extent[3] - (series.row + 0.5) / scene.change.shape[0] * (extent[3] - extent[2]))
+        x = extent[0] + (series.column + 0.5) / scene.change.shape[1] * (extent[1] - extent[0])
+        y = extent[3] - (series.row + 0.5) / scene.change.shape[0] * (extent[3] - extent[2])
         for axes in (left_axes, right_axes):
             axes.plot(
                 x, y, "o", markersize=9, markerfacecolor=series.colour,

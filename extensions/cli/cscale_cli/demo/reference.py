@@ -45,9 +45,7 @@ class AquaMonitor:
         return np.where(self.keep, self.slope, np.nan)
 
 
-def area_grid(
-    item: dict[str, Any], bbox: Sequence[float], resolution: float = 30.0
-) -> Grid:
+def area_grid(item: dict[str, Any], bbox: Sequence[float], resolution: float = 30.0) -> Grid:
     """The output grid: the first item's lattice over the area, at ``resolution`` metres."""
     properties = item["properties"]
     crs = str(properties["proj:code"])
@@ -106,10 +104,7 @@ def aqua_monitor(
         ]
         for band_index, band in enumerate(bands):
             stack = np.stack(
-                [
-                    _warped(hrefs[item["id"], band], item["assets"][band], grid)
-                    for item in chosen
-                ]
+                [_warped(hrefs[item["id"], band], item["assets"][band], grid) for item in chosen]
             )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # pixels never seen stay NaN

@@ -198,7 +198,9 @@ def _thumbnail(path: Path, values: Float, seen: Bool) -> None:
             dataset.write(rgb.astype(np.uint8))
 
 
-def _asset(path: Path, band: str | None, shape: tuple[int, int], transform: Affine) -> dict[str, Any]:
+def _asset(
+    path: Path, band: str | None, shape: tuple[int, int], transform: Affine
+) -> dict[str, Any]:
     data = path.read_bytes()
     asset: dict[str, Any] = {
         "href": f"./{path.parent.name}/{path.name}",
