@@ -15,7 +15,6 @@ from threading import Event
 from typing import Any
 
 import numpy as np
-from rasterio.io import MemoryFile
 
 from cscale_cli.demo import picture
 from cscale_cli.demo.compare import Outputs, compare, read_outputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -174,7 +175,7 @@ def _parts(
     for parts in (3, 2):
         length = (end - start).days // parts
         edges = [start + timedelta(days=length * part) for part in range(parts)] + [end]
-        intervals = list(zip(edges[:-1], edges[1:], strict=True))
+        intervals = list(itertools.pairwise(edges))
         if length and all(
             any(first <= _day(item) < last for item in items) for first, last in intervals
         ):

@@ -1,1 +1,1 @@
-"""Site B: a read-only STAC archive with its files, so that one machine has a federation to search."""
+"""Site B: a read-only STAC archive and its files, so that there is a federation to search."""
