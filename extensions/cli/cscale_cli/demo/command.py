@@ -1,4 +1,4 @@
-"""``cscale demo``: start a federation in a throw-away folder, walk the journey, report, clean up."""
+"""``cscale demo``: a federation in a throw-away folder, the journey through it, a report."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -22,11 +23,11 @@ from cscale_cli.demo.plan import Plan, Question, choose
 from cscale_cli.demo.reference import AquaMonitor, aqua_monitor
 from cscale_cli.demo.report import Report, StepView
 from cscale_cli.demo.session import HubSession, JourneyError
+from cscale_core.client import Workspace
 from cscale_core.grids import Grid
 from cscale_core.raster import Source, read
 from cscale_core.workflows.aqua_monitor import AquaMonitorParameters, process_graph
 
-ENDED = ("finished", "error", "canceled", "lost")
 # Longest time a job may take before the demo gives up.
 PATIENCE = 600.0
 
@@ -92,12 +93,16 @@ class Journey:
             self.session.stop_server()
             view.say("the server stops; results stay in the bucket and the catalogue")
 
+    @property
+    def workspace(self) -> Workspace:
+        return self.session.workspace
+
     # -- steps ---------------------------------------------------------------------------------
 
     def _wait_for_mounts(self, view: StepView) -> str:
         deadline = time.monotonic() + 30
         while True:
-            status = self.session.call("GET", "status")
+            status = self.workspace.call("GET", "status")
             mounts = status.get("mounts", [])
             waiting = [mount for mount in mounts if mount.get("state") == "starting"]
             if not waiting or time.monotonic() > deadline:
@@ -120,7 +125,7 @@ class Journey:
             }
             if self.question.collections:
                 query["collections"] = list(self.question.collections)
-            answer = self.session.call("POST", "search", json=query)
+            answer = self.workspace.search(**query)
             said = []
             for provider in answer["providers"]:
                 if provider["status"] == "ok":
@@ -148,11 +153,7 @@ class Journey:
 
     def _stage(self, plan: Plan) -> list[dict[str, Any]]:
         with self.report.step("stage to the bucket") as view:
-            job = self.session.call(
-                "POST",
-                "stage",
-                json={"items": list(plan.items), "assets": plan.assets, "register": False},
-            )
+            job = self.workspace.stage(list(plan.items), plan.assets, register=False)
             ended = self._follow(job, view)
             staged: list[dict[str, Any]] = ended["results"]
             sizes = [
@@ -168,7 +169,7 @@ class Journey:
 
     def _register(self, staged: list[dict[str, Any]]) -> None:
         with self.report.step("register in the catalogue") as view:
-            answer = self.session.call("POST", "register", json={"items": staged})
+            answer = self.workspace.register(staged)
             outcomes = [outcome["outcome"] for outcome in answer["items"]]
             counts = {name: outcomes.count(name) for name in dict.fromkeys(outcomes)}
             view.say(", ".join(f"{count} {name}" for name, count in counts.items()))
@@ -188,41 +189,35 @@ class Journey:
 
     def _openeo(self, parameters: AquaMonitorParameters) -> dict[str, Any]:
         with self.report.step("Aqua Monitor by openEO") as view:
-            spec = {
-                "engine": "openeo",
-                "title": "Aqua Monitor (openEO)",
-                "process": {"process_graph": process_graph(parameters)},
-            }
-            return self._run(spec, view)
+            return self._run(
+                self.workspace.submit(
+                    "openeo", {"process_graph": process_graph(parameters)}, "Aqua Monitor (openEO)"
+                ),
+                view,
+            )
 
     def _spark(
         self, parameters: AquaMonitorParameters, plan: Plan, staged: list[dict[str, Any]]
     ) -> dict[str, Any]:
         with self.report.step("Aqua Monitor by PySpark") as view:
-            spec = {
-                "engine": "spark",
-                "title": "Aqua Monitor (PySpark)",
-                "process": {
-                    "application": "aqua-monitor",
-                    "arguments": {
-                        "parameters": parameters.model_dump(mode="json"),
-                        "items": staged,
-                    },
-                },
-            }
-            return self._run(spec, view)
+            arguments = {"parameters": parameters.model_dump(mode="json"), "items": staged}
+            return self._run(
+                self.workspace.submit(
+                    "spark",
+                    {"application": "aqua-monitor", "arguments": arguments},
+                    "Aqua Monitor (PySpark)",
+                ),
+                view,
+            )
 
-    def _run(self, spec: dict[str, Any], view: StepView) -> dict[str, Any]:
+    def _run(self, job: dict[str, Any], view: StepView) -> dict[str, Any]:
         before = self.jobs.count
-        job = self.session.call("POST", "jobs", json=spec)
         ended = self._follow(job, view)
-        lines = self._log_lines(ended["id"])
+        lines = list(self.workspace.logs(ended["id"]))
         files = [asset for item in ended["results"] for asset in item["assets"].values()]
-        view.say(
-            f"job {ended['id']}: {len(files)} files, {len(lines)} log lines, "
-            f"{self.jobs.count - before} events"
-        )
-        if self.jobs.count == before:
+        events = self.jobs.count - before
+        view.say(f"job {ended['id']}: {len(files)} files, {len(lines)} log lines, {events} events")
+        if not events:
             raise JourneyError("the job changed and no event said so")
         if not lines:
             raise JourneyError("the job left no log")
@@ -230,38 +225,26 @@ class Journey:
 
     def _follow(self, job: dict[str, Any], view: StepView) -> dict[str, Any]:
         deadline = time.monotonic() + PATIENCE
-        identifier = job["id"]
-        while job["status"] not in ENDED:
-            if time.monotonic() > deadline:
-                raise JourneyError(f"job {identifier} was still {job['status']} after {PATIENCE} s")
-            self.jobs.changed.wait(timeout=3)
-            self.jobs.changed.clear()
-            job = self.session.call("GET", f"jobs/{identifier}")
+
+        def tell(job: dict[str, Any]) -> None:
             view.say(f"{job['status']}: {job['message']}" if job["message"] else job["status"])
             view.share(job["progress"])
-        if job["status"] != "finished":
-            error = job.get("error") or {}
-            self._keep_log(identifier)
-            raise JourneyError(
-                f"job {identifier} ended as {job['status']}: {error.get('message', '')} "
-                f"{error.get('hint', '')}".strip()
-            )
-        self._keep_log(identifier)
-        return dict(self.session.call("GET", f"jobs/{identifier}"))
 
-    def _log_lines(self, identifier: str) -> list[dict[str, Any]]:
-        lines: list[dict[str, Any]] = []
-        while True:
-            after = lines[-1]["id"] if lines else 0
-            answer = self.session.call("GET", f"jobs/{identifier}/logs", params={"after": after})
-            if not answer["logs"]:
-                return lines
-            lines += answer["logs"]
+        def pause() -> None:
+            if time.monotonic() > deadline:
+                raise JourneyError(f"job {job['id']} had not ended after {PATIENCE:.0f} s")
+            self.jobs.changed.wait(timeout=3)
+            self.jobs.changed.clear()
+
+        try:
+            return self.workspace.follow(job, tell, pause=pause)
+        finally:
+            self._keep_log(job["id"])
 
     def _keep_log(self, identifier: str) -> None:
         text = "".join(
             f"{line['time']} {line['level']:<7} {line['message']}\n"
-            for line in self._log_lines(identifier)
+            for line in self.workspace.logs(identifier)
         )
         (self.folder / f"job-{identifier}.log").write_text(text, encoding="utf-8")
 
@@ -319,11 +302,9 @@ class Journey:
         with self.report.step("publish the results") as view:
             published = []
             for job in jobs.values():
-                answer = self.session.call("POST", f"jobs/{job['id']}/publish")
+                answer = self.workspace.publish(job["id"])
                 published += [outcome["id"] for outcome in answer["items"]]
-            answer = self.session.call(
-                "POST", "search", json={"ids": published, "limit": 100, "providers": ["catalogue"]}
-            )
+            answer = self.workspace.search(ids=published, limit=100, providers=["catalogue"])
             seen = {item["id"] for item in answer["items"]}
             if missing := set(published) - seen:
                 raise JourneyError(f"not found in the catalogue: {', '.join(sorted(missing))}")
@@ -411,14 +392,8 @@ class Journey:
             unit=plan.unit,
             series=series,
             footer=f"{label}openEO and PySpark agree with NumPy on all "
-            f"{reference.slope.size} pixels. C-SCALE Hub {self.report_version}",
+            f"{reference.slope.size} pixels. C-SCALE Hub {version('cscale-hub')}",
         )
-
-    @property
-    def report_version(self) -> str:
-        from importlib.metadata import version
-
-        return version("cscale-hub")
 
 
 def view_of(counts: dict[str, int]) -> str:

@@ -11,8 +11,9 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.patches import Patch
 
 mpl.use("Agg")
@@ -65,7 +66,7 @@ def _stretched(values: Floats) -> Floats:
     return np.nan_to_num(stretched, nan=1.0)
 
 
-def _map_axes(axes: plt.Axes, scene: Scene, title: str) -> tuple[float, float, float, float]:
+def _map_axes(axes: Axes, scene: Scene, title: str) -> tuple[float, float, float, float]:
     left, bottom, right, top = (value / 1000 for value in scene.bounds)
     axes.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold")
     axes.set_xlabel(f"Easting, km ({scene.crs})", color=QUIET, fontsize=9)
@@ -137,16 +138,24 @@ def draw(scene: Scene, path: Path) -> None:
                 x, y, "o", markersize=9, markerfacecolor=series.colour,
                 markeredgecolor="white", markeredgewidth=1.8, zorder=7,
             )  # fmt: skip
-        chart.plot(series.times, series.values, ".", color=series.colour, alpha=0.45, markersize=6)
         chart.plot(
-            series.composite_times, series.composites, "-D", color=series.colour,
+            date2num(series.times),
+            series.values,
+            ".",
+            color=series.colour,
+            alpha=0.45,
+            markersize=6,
+        )
+        chart.plot(
+            date2num(series.composite_times), series.composites, "-D", color=series.colour,
             linewidth=2, markersize=6, label=series.name,
         )  # fmt: skip
+    chart.xaxis_date()
     chart.axhline(0, color="#c4ccd4", linewidth=1, zorder=0)
     chart.set_ylabel("MNDWI", fontsize=9, color=QUIET)
-    locator = AutoDateLocator(minticks=3, maxticks=8)
+    locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
     chart.xaxis.set_major_locator(locator)
-    chart.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    chart.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     chart.tick_params(labelsize=8, colors=QUIET)
     if scene.series:
         chart.legend(fontsize=8, framealpha=0.9)

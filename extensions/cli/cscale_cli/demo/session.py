@@ -18,6 +18,8 @@ from urllib.parse import quote, urljoin, urlsplit
 import httpx
 import websocket
 
+from cscale_core.client import Workspace
+
 
 class JourneyError(Exception):
     """A step of the journey did not do what it promises."""
@@ -164,15 +166,10 @@ class HubSession:
     def _server_url(self, path: str) -> str:
         return f"{self.hub_url}/user/{quote(self.user)}/{path.lstrip('/')}"
 
-    def call(self, method: str, path: str, **kwargs: Any) -> Any:
-        """One call of the server extension's API; ``path`` is relative to ``cscale/api/v1``.
-
-        :raises JourneyError: with the API's own explanation when it answers an error.
-        """
-        answer = self._api.request(method, self._server_url(f"cscale/api/v1/{path}"), **kwargs)
-        if answer.is_error:
-            raise JourneyError(_explain(answer))
-        return answer.json() if answer.content else None
+    @property
+    def workspace(self) -> Workspace:
+        """The server extension's API."""
+        return Workspace(self._server_url(""), self._api)
 
     def read_file(self, path: str) -> bytes:
         """A file of the server, through Jupyter's contents API (the mount, or its stand-in)."""
