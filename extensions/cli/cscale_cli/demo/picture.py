@@ -153,9 +153,9 @@ def draw(scene: Scene, path: Path) -> None:
     chart.xaxis_date()
     chart.axhline(0, color="#c4ccd4", linewidth=1, zorder=0)
     chart.set_ylabel("MNDWI", fontsize=9, color=QUIET)
-    locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(minticks=3, maxticks=8)
     chart.xaxis.set_major_locator(locator)
-    chart.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    chart.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     chart.tick_params(labelsize=8, colors=QUIET)
     if scene.series:
         chart.legend(fontsize=8, framealpha=0.9)
