@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cscale_core.errors import InvalidInput
+from cscale_hub.local.archive.items import FolderError, read_items
 
 ROLES = ("swir", "nir", "green")
 # Asset keys and common names (STAC EO extension) that can play each role.
@@ -57,7 +57,10 @@ def question_of_folder(folder: Path) -> Question:
 
     :raises InvalidInput: when the folder has no items.
     """
-    items = read_items(folder)
+    try:
+        items = read_items(folder)
+    except FolderError as error:
+        raise InvalidInput(f"INPUT cannot be used: {error}.") from error
     boxes = [item["bbox"] for item in items]
     days = sorted(map(_day, items))
     return Question(
@@ -73,26 +76,6 @@ def question_of_folder(folder: Path) -> Question:
         collections=tuple(sorted({str(item["collection"]) for item in items})),
         simulated=False,
     )
-
-
-def read_items(folder: Path) -> list[dict[str, Any]]:
-    """Every STAC item of a folder: ``items.json`` or one file an item.
-
-    :raises InvalidInput: when there is none.
-    """
-    if not folder.is_dir():
-        raise InvalidInput(f"{folder} is not a folder.", hint="INPUT names a folder of STAC items.")
-    found: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.glob("*.json")):
-        document = json.loads(path.read_text(encoding="utf-8"))
-        features = document.get("features", [document])
-        found |= {item["id"]: item for item in features if item.get("type") == "Feature"}
-    if not found:
-        raise InvalidInput(
-            f"There are no STAC items in {folder}.",
-            hint="Wanted: items.json (a FeatureCollection) or one .json file an item.",
-        )
-    return list(found.values())
 
 
 def asset_of(item: dict[str, Any], role: str) -> str:
