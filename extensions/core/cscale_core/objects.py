@@ -96,6 +96,14 @@ class ObjectHead:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
+def _full(what: str, **facts: Any) -> StorageFull:
+    return StorageFull(
+        f"{what}: the object store has no room left.",
+        hint="Delete what is no longer needed, or ask for a larger quota, then try again.",
+        **facts,
+    )
+
+
 def _explained(error: Exception, what: str) -> CScaleError:
     """Our error for one of boto3's. ``what`` names the operation and the object."""
     if isinstance(error, NoCredentialsError):
@@ -121,11 +129,7 @@ def _explained(error: Exception, what: str) -> CScaleError:
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) or 0)
     facts: dict[str, Any] = {"s3_code": code, "status": status}
     if code in _FULL_CODES or status == 507 or any(words in said.lower() for words in _FULL_WORDS):
-        return StorageFull(
-            f"{what}: the object store has no room left.",
-            hint="Delete what is no longer needed, or ask for a larger quota, then try again.",
-            **facts,
-        )
+        return _full(what, **facts)
     if code in _GONE_CODES or status == 404:
         return NotFound(f"{what}: it does not exist.", **facts)
     if code in _REFUSED_CODES or status in (401, 403):
@@ -156,6 +160,55 @@ def _md5(data: bytes) -> str:
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
+def _is_vague(error: UpstreamError) -> bool:
+    return error.details.get("status") == 500 and error.details.get("s3_code") == "InternalError"
+
+
+def _takes(client: Any, address: ObjectAddress, upload_id: str, data: bytes) -> bool:
+    try:
+        client.upload_part(
+            Bucket=address.bucket, Key=address.key, UploadId=upload_id, PartNumber=1, Body=data
+        )
+    except ClientError:
+        return False
+    return True
+
+
+def _is_full(client: Any, address: ObjectAddress, size: int) -> bool:
+    """Whether the store still takes an empty part, but not one of ``size`` bytes.
+
+    SeaweedFS 4.48 answers 500 InternalError when its volumes or its disk are full (seen with both),
+    and so tells nothing; what it still does tells. Nothing of the question stays behind.
+    """
+    try:
+        upload_id = client.create_multipart_upload(Bucket=address.bucket, Key=address.key)[
+            "UploadId"
+        ]
+        try:
+            return _takes(client, address, upload_id, b"") and not _takes(
+                client, address, upload_id, bytes(size)
+            )
+        finally:
+            client.abort_multipart_upload(
+                Bucket=address.bucket, Key=address.key, UploadId=upload_id
+            )
+    except (BotoCoreError, ClientError):
+        # A store that does not even answer this has another fault; the first error is told.
+        return False
+
+
+@contextmanager
+def _writing(client: Any, address: ObjectAddress, size: int) -> Iterator[None]:
+    """As :func:`_explaining`, and finds out whether a vague refusal means a full store."""
+    try:
+        with _explaining(f"Writing {address.s3}"):
+            yield
+    except UpstreamError as error:
+        if size and _is_vague(error) and _is_full(client, address, size):
+            raise _full(f"Writing {address.s3}", **error.details) from error
+        raise
+
+
 class Upload:
     """One multipart upload; nothing is visible before :meth:`complete`.
 
@@ -177,7 +230,7 @@ class Upload:
         :raises Conflict: after :meth:`complete` or :meth:`abort`.
         :raises StorageFull: when the store has no room; the caller aborts.
         """
-        with self._lock, _explaining(f"Writing {self.address.s3}"):
+        with self._lock, _writing(self._client, self.address, len(data)):
             if self._ended:
                 raise Conflict(f"The upload of {self.address.s3} has ended.")
             number = len(self._parts) + 1
@@ -264,7 +317,7 @@ class ObjectStore:
 
         :param metadata: user metadata, ASCII.
         """
-        with _explaining(f"Writing {address.s3}"):
+        with _writing(self.client, address, len(data)):
             self.client.put_object(
                 Bucket=address.bucket,
                 Key=address.key,

@@ -1,0 +1,393 @@
+"""The one way out: HTTP to addresses that others named, with a guard.
+
+Items, links and redirects come from catalogues that we do not run, so an address in them may
+point at this machine, at the cluster's inside or at a cloud's metadata service (server-side
+request forgery). Every request to such an address goes through :func:`open_response` or
+:func:`fetch_json`, which check scheme, host and port, and again after each redirect. The client
+made by :func:`guarded_client` looks at the resolved addresses at the moment of connecting, so
+that a name cannot change its meaning between the check and the connection (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpcore
+import httpx
+
+from cscale_core.errors import Forbidden, UpstreamError, UpstreamTimeout
+from cscale_core.site import Site
+
+MAX_JSON = 50 * 1024 * 1024
+"""Bytes of one JSON answer that are read at most, after decompression."""
+
+_MAX_REDIRECTS = 5
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_USER_AGENT = "cscale-hub"
+# Larger answers are parsed in a thread, so that the event loop goes on.
+_PARSE_IN_THREAD = 512 * 1024
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is on the public internet.
+
+    Addresses that carry an IPv4 address (mapped, 6to4, Teredo, NAT64) count as the one inside.
+    Source of the ranges: the IANA special-purpose registries, through :mod:`ipaddress`.
+    """
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if inner is None and ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(str(inner))
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a URL, in lower case.
+
+    :raises Forbidden: when it is not an http(s) URL with a host, or carries a user name.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower().rstrip("."), parts.port
+    except ValueError as error:
+        raise Forbidden("An address that is not valid was not asked.") from error
+    if parts.scheme not in _DEFAULT_PORTS or not host:
+        raise Forbidden(f"Only http and https addresses are asked, not {parts.scheme or 'paths'}.")
+    if parts.username is not None or parts.password is not None:
+        raise Forbidden(f"An address of {host} with a user name in it was not asked.")
+    return parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme]
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """Which hosts may be asked.
+
+    :param named: (host, port) of the configured services; port 0 stands for every port.
+    :param private: those of them that may have a private or loopback address.
+    :param public: whether any other host may be asked that has public addresses only.
+    """
+
+    named: frozenset[tuple[str, int]]
+    private: frozenset[tuple[str, int]]
+    public: bool = False
+
+    def check(self, url: str) -> None:
+        """:raises Forbidden: when the address may not be asked, as far as its text tells."""
+        _, host, port = origin(url)
+        if not self.public and not _listed(self.named, host, port):
+            raise Forbidden(
+                f"{host}:{port} is not a service of this site and was not asked.",
+                hint="The operator can add it to the providers or to allowed_hosts.",
+            )
+        if _is_literal(host):
+            self.check_address(host, port, "127.0.0.1" if host == "localhost" else host)
+
+    def check_address(self, host: str, port: int, address: str) -> None:
+        """:raises Forbidden: when the resolved address is private and not allow-listed."""
+        if not is_public(address) and not _listed(self.private, host, port):
+            raise Forbidden(
+                f"{host}:{port} has a private address and was not asked.",
+                hint="The operator can add it to allowed_hosts.",
+            )
+
+
+def _listed(hosts: frozenset[tuple[str, int]], host: str, port: int) -> bool:
+    return (host, port) in hosts or (host, 0) in hosts
+
+
+def _allowed(entries: Iterable[str]) -> set[tuple[str, int]]:
+    """``host``, ``host:port`` or ``[IPv6]:port`` entries of ``Site.allowed_hosts``."""
+    found = set()
+    for entry in entries:
+        parts = urlsplit(f"//{entry}" if entry.count(":") < 2 or "[" in entry else f"//[{entry}]")
+        found.add(((parts.hostname or "").lower(), parts.port or 0))
+    return found
+
+
+def site_egress(site: Site, *, public: bool = False) -> Egress:
+    """The hosts of a site: providers, catalogue, object store, and ``allowed_hosts``.
+
+    The site's own catalogue and object store may be private, and so may a provider that the
+    operator gave as an IP address or ``localhost``. A provider given by name may not: its name is
+    in the hands of others; list it in ``allowed_hosts`` when it lives inside the network.
+
+    :param public: also any host with public addresses (the files that items point to).
+    """
+    own = {
+        origin(url)[1:] for url in (site.catalogue.url, site.s3.endpoint, site.s3.public_url) if url
+    }
+    providers = {origin(provider.url)[1:] for provider in site.providers}
+    allowed = _allowed(site.allowed_hosts)
+    literal = {(host, port) for host, port in providers if _is_literal(host)}
+    return Egress(
+        named=frozenset(own | providers | allowed),
+        private=frozenset(own | allowed | literal),
+        public=public,
+    )
+
+
+async def _resolve(host: str, port: int) -> list[str]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class _GuardedNetwork(httpcore.AsyncNetworkBackend):
+    """Connects to an address it has looked at, never to a name."""
+
+    def __init__(self, egress: Egress) -> None:
+        self._egress = egress
+        self._inner = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> httpcore.AsyncNetworkStream:
+        name = host.lower().rstrip(".")
+        try:
+            async with asyncio.timeout(timeout):
+                addresses = await _resolve(name, port)
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(f"resolving {name} took too long") from error
+        except OSError as error:
+            raise httpcore.ConnectError(f"{name} cannot be resolved") from error
+        # One private address among public ones is refused too: it may be the next one tried.
+        for address in addresses:
+            self._egress.check_address(name, port, address)
+        failure: Exception = httpcore.ConnectError(f"{name} has no address")
+        for address in addresses:
+            try:
+                return await self._inner.connect_tcp(
+                    address, port, timeout, local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    async def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Any = None
+    ) -> httpcore.AsyncNetworkStream:
+        raise Forbidden("Sockets of this machine are not asked.")
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class _GuardedTransport(httpx.AsyncHTTPTransport):
+    def __init__(self, egress: Egress) -> None:
+        context: ssl.SSLContext = httpx.create_ssl_context()
+        super().__init__(verify=context)
+        # httpx has no argument for the network backend; a test holds this to its place.
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=context,
+            max_connections=32,
+            max_keepalive_connections=16,
+            keepalive_expiry=15.0,
+            network_backend=_GuardedNetwork(egress),
+        )
+
+
+def guarded_client(site: Site) -> httpx.AsyncClient:
+    """A client for everything that catalogues name: no proxy, no cookies kept, no redirects.
+
+    It reaches public addresses and the site's own services; whether a *particular* request may
+    leave the configured hosts is decided per request by the :class:`Egress` given to
+    :func:`open_response`. Proxies of the environment are not used: behind a proxy the guard could
+    not see the address. The caller closes the client.
+    """
+    return httpx.AsyncClient(
+        transport=_GuardedTransport(site_egress(site, public=True)),
+        trust_env=False,
+        follow_redirects=False,
+        timeout=httpx.Timeout(30.0, connect=10.0),
+        headers={"User-Agent": _USER_AGENT},
+    )
+
+
+async def _checked_resolved(egress: Egress, url: str) -> None:
+    """Look at the addresses behind a name now, for clients that are not guarded themselves."""
+    egress.check(url)
+    _, host, port = origin(url)
+    try:
+        addresses = await _resolve(host, port)
+    except OSError as error:
+        raise UpstreamError(f"{host} cannot be found.", retryable=True) from error
+    for address in addresses:
+        egress.check_address(host, port, address)
+
+
+def explained(error: httpx.HTTPError, url: str) -> UpstreamError:
+    """Our error, in a sentence, for one of httpx's."""
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    if isinstance(error, httpx.TimeoutException):
+        return UpstreamTimeout(f"{host} did not answer in time.", retryable=True)
+    if isinstance(error, httpx.ConnectError):
+        return UpstreamError(
+            f"{host} cannot be reached: nothing answers there, or the connection was refused.",
+            retryable=True,
+        )
+    if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
+        return UpstreamError(f"{host} broke off the connection.", retryable=True)
+    return UpstreamError(f"{host} did not answer properly ({type(error).__name__}).")
+
+
+def _without_secrets(headers: Mapping[str, str]) -> dict[str, str]:
+    return {k: v for k, v in headers.items() if k.lower() not in ("authorization", "cookie")}
+
+
+@asynccontextmanager
+async def open_response(
+    http: httpx.AsyncClient,
+    egress: Egress,
+    method: str,
+    url: str,
+    *,
+    body: Any = None,
+    params: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: httpx.Timeout | None = None,
+) -> AsyncIterator[httpx.Response]:
+    """Send one request and give the answer as a stream, following redirects under guard.
+
+    The method and the body stay the same over redirects 301, 302, 307 and 308, so that a search
+    never loses its filters on the way; a 303 to another page is not followed for them.
+    Authorization goes to the first origin only.
+
+    :param body: a JSON value, or None.
+    :raises Forbidden: when this address, or one redirected to, may not be asked.
+    :raises UpstreamError: when nothing answers (``retryable``), or redirects have no end.
+    :raises UpstreamTimeout: when the answer does not come in time.
+    """
+    sent = dict(headers or {})
+    first = origin(url)
+    for _ in range(_MAX_REDIRECTS + 1):
+        await _checked_resolved(egress, url)
+        request = http.build_request(
+            method,
+            url,
+            json=body,
+            params=params,
+            headers=sent,
+            timeout=timeout if timeout is not None else httpx.USE_CLIENT_DEFAULT,
+        )
+        try:
+            response = await http.send(request, stream=True, follow_redirects=False)
+        except httpx.HTTPError as error:
+            raise explained(error, url) from error
+        try:
+            if not response.has_redirect_location:
+                yield response
+                return
+            if response.status_code == 303 and method not in ("GET", "HEAD"):
+                raise UpstreamError(f"{first[1]} sends a {method} request on to another page.")
+            url, params = urljoin(str(request.url), response.headers["location"]), None
+        finally:
+            await response.aclose()
+        if origin(url) != first:
+            sent = _without_secrets(sent)
+    raise UpstreamError(f"{first[1]} redirects without end.")
+
+
+@dataclass(frozen=True, slots=True)
+class JsonAnswer:
+    """Status and parsed body; ``body`` is None where the answer was not JSON."""
+
+    status: int
+    body: Any
+    url: str
+    headers: httpx.Headers
+    is_json: bool
+
+    @property
+    def said(self) -> str:
+        """The service's own explanation, shortened; untrusted text."""
+        if isinstance(self.body, dict):
+            for key in ("description", "detail", "message", "ErrorMessage", "title"):
+                value = self.body.get(key)
+                if value:
+                    return str(value)[:300]
+        return ""
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _parsed(data: bytes) -> Any:
+    return json.loads(data, parse_constant=_no_constant)
+
+
+async def fetch_json(
+    http: httpx.AsyncClient,
+    egress: Egress,
+    method: str,
+    url: str,
+    *,
+    body: Any = None,
+    params: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: httpx.Timeout | None = None,
+    max_bytes: int = MAX_JSON,
+) -> JsonAnswer:
+    """One request whose answer is JSON of bounded size; every status is returned, not raised.
+
+    :raises UpstreamError: when the answer is too large; else as :func:`open_response`.
+    """
+    accept = {"Accept": "application/geo+json, application/json;q=0.9"}
+    try:
+        async with open_response(
+            http,
+            egress,
+            method,
+            url,
+            body=body,
+            params=params,
+            headers={**accept, **(headers or {})},
+            timeout=timeout,
+        ) as response:
+            read = bytearray()
+            async for chunk in response.aiter_bytes():
+                read += chunk
+                if len(read) > max_bytes:
+                    raise UpstreamError(
+                        f"{origin(url)[1]} answered with more than {max_bytes // 2**20} MB.",
+                        hint="Ask for a smaller area or fewer items.",
+                    )
+    except httpx.HTTPError as error:
+        raise explained(error, url) from error
+    except httpx.InvalidURL as error:
+        raise Forbidden("An address that is not valid was not asked.") from error
+    data = bytes(read)
+    try:
+        if len(data) > _PARSE_IN_THREAD:
+            parsed = await asyncio.to_thread(_parsed, data)
+        else:
+            parsed = _parsed(data)
+    except (ValueError, RecursionError):
+        # Error pages are HTML; the caller decides by status and ``is_json``.
+        return JsonAnswer(response.status_code, None, str(response.url), response.headers, False)
+    return JsonAnswer(response.status_code, parsed, str(response.url), response.headers, True)
