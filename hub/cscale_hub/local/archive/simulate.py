@@ -78,7 +78,8 @@ def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale: float
     fy = np.fft.fftfreq(shape[0])[:, None]
     fx = np.fft.rfftfreq(shape[1])[None, :]
     field = np.fft.irfft2(spectrum * np.exp(-2 * (math.pi * scale) ** 2 * (fy**2 + fx**2)), shape)
-    return ((field - field.mean()) / field.std()).astype(np.float32)
+    standardised: Float = ((field - field.mean()) / field.std()).astype(np.float32)
+    return standardised
 
 
 def landscape(seed: int) -> Landscape:
@@ -122,7 +123,8 @@ def wetness(place: Landscape, years: float) -> Float:
     level = 1.2 - 0.8 * years + 0.25 * math.sin(2 * math.pi * (years + 0.1))
     reservoir = (level - place.terrain) / SHORE + 0.5
     pond = (place.pond - 2.4 + 0.8 * years) / SHORE + 0.5
-    return np.clip(np.maximum(reservoir, pond), 0, 1).astype(np.float32)
+    fraction: Float = np.clip(np.maximum(reservoir, pond), 0, 1).astype(np.float32)
+    return fraction
 
 
 def acquisitions(per_year: int) -> list[datetime]:
@@ -314,7 +316,7 @@ def simulate(
             if factor > 1:
                 blocks = plane.reshape(height // factor, factor, width // factor, factor)
                 plane = np.where((blocks == NODATA).any((1, 3)), NODATA, blocks.mean((1, 3)))
-                transform = transform * Affine.scale(factor)
+                transform = transform @ Affine.scale(factor)
             path = scene_folder / f"{band}.tif"
             _write_cog(path, np.rint(plane).astype(np.uint16), transform, band)
             assets[band] = _asset(path, band, (plane.shape[0], plane.shape[1]), transform)
