@@ -1,0 +1,238 @@
+"""The extension itself: loads cheaply, starts in the background, and cleans up at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+from jupyter_core.paths import jupyter_data_dir
+from jupyter_server.extension.application import ExtensionApp
+from jupyter_server.serverapp import ServerApp
+from traitlets import Type, Unicode, default
+
+from cscale_core.errors import CScaleError
+from cscale_core.identity.tokens import BrokerTokens
+from cscale_core.jobs.model import Job
+from cscale_core.site import Site, load_site
+from cscale_server.backend import Backend, Surroundings
+from cscale_server.events import SCHEMA_FILE, SCHEMA_ID, JobEvents
+from cscale_server.listener import CredentialSource, LoopbackListener, NoBroker
+from cscale_server.models import MountStatus, Status
+from cscale_server.mounts import Mounts
+from cscale_server.problems import NotConfigured
+from cscale_server.routes import handlers
+
+CONTENTS_MANAGER = "cscale_server.contents.BucketContentsManager"
+LONGEST_STAGING = timedelta(hours=4)
+"""For so long a copy that runs in this process keeps the hub from culling the server."""
+
+_STATIC_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
+
+
+class CScaleExtension(ExtensionApp):
+    """C-SCALE Hub in the user's server."""
+
+    name = "cscale"
+
+    backend_class = Type(
+        Backend,
+        klass=Backend,
+        help="""What searches, registers and runs jobs. Replaced in tests.""",
+    ).tag(config=True)
+
+    data_dir = Unicode(
+        help="""Folder of the store of jobs. It may be on NFS. Default: "cscale" in Jupyter's data
+        folder.""",
+    ).tag(config=True)
+
+    @default("data_dir")  # type: ignore[untyped-decorator]
+    def _default_data_dir(self) -> str:
+        return str(Path(jupyter_data_dir()) / "cscale")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._site: Site | None = None
+        self._why_not = "the extension was not started"
+        self._listener: LoopbackListener | None = None
+        self._broker_http: httpx.AsyncClient | None = None
+        self._source: CredentialSource = NoBroker()
+        self._mounts: Mounts | None = None
+        self._events: JobEvents | None = None
+        self._starting: asyncio.Task[Backend] | None = None
+
+    # -- loading: nothing here may take time or need the event loop ----------------------------
+
+    def _link_jupyter_server_extension(self, serverapp: ServerApp) -> None:
+        super()._link_jupyter_server_extension(serverapp)
+        try:
+            self._site = load_site()
+        except CScaleError as error:
+            self._why_not = f"{error.message} {error.hint}".strip()
+            self.log.warning("C-SCALE Hub is not available in this server: %s", self._why_not)
+            return
+        # Now is the last moment: the contents manager is made before extensions are loaded.
+        if "contents_manager_class" in serverapp.config.ServerApp:
+            self.log.info("A contents manager is configured; buckets are not in the file browser.")
+        else:
+            serverapp.config.ServerApp.contents_manager_class = CONTENTS_MANAGER
+
+    def initialize_handlers(self) -> None:
+        self.handlers.extend(handlers(self))
+
+    def initialize_settings(self) -> None:
+        self._server.event_logger.register_event_schema(SCHEMA_FILE)
+        if self._site is None:
+            return
+        if self._site.broker_url:
+            # Not the guarded client of the core: the broker is the hub's own and may be private.
+            self._broker_http = httpx.AsyncClient(trust_env=False)
+            self._source = BrokerTokens(
+                self._site.broker_url,
+                os.environ.get("JUPYTERHUB_API_TOKEN", ""),
+                self._broker_http,
+            )
+        self._listener = LoopbackListener(self._source, self._folder, self.log)
+        self._listener.bind()
+        # Before any kernel or terminal starts, so that all of them inherit it.
+        os.environ.update(self._listener.environment(self._site))
+        overriding = [name for name in _STATIC_KEYS if os.environ.get(name)]
+        if overriding:
+            self.log.warning(
+                "%s in the environment will be used instead of the hub's credentials.",
+                ", ".join(overriding),
+            )
+
+    @property
+    def _server(self) -> ServerApp:
+        return cast(ServerApp, self.serverapp)  # there from linking on
+
+    @property
+    def _folder(self) -> Path:
+        """Private files of this user's servers: token file, process ids, write caches."""
+        return Path(self._server.runtime_dir) / "cscale"
+
+    # -- running -----------------------------------------------------------------------------
+
+    async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
+        if self._site is None or self._listener is None:
+            return
+        await self._listener.start()
+        self._events = JobEvents(self._emit, asyncio.get_running_loop())
+        self._starting = asyncio.create_task(self._start_backend(self._site), name="cscale start")
+        self._mounts = Mounts(
+            self._site, self._folder, self._listener.environment(self._site), self.log
+        )
+        await self._mounts.start()
+
+    async def _start_backend(self, site: Site) -> Backend:
+        try:
+            backend: Backend = self.backend_class(
+                Surroundings(site, Path(self.data_dir), self._source, self._changed)
+            )
+            await backend.start()
+        except Exception:
+            self.log.exception("C-SCALE Hub: search and jobs could not be started")
+            raise
+        self.log.info("C-SCALE Hub: search and jobs are ready")
+        return backend
+
+    async def stop_extension(self) -> None:
+        """Stop the backend, flush and unmount, close the listener: in this order, as the later
+        ones are used by the earlier."""
+        if self._starting is not None:
+            self._starting.cancel()
+            ended = await asyncio.gather(self._starting, return_exceptions=True)
+            if isinstance(ended[0], Backend):
+                await ended[0].stop()
+            self._starting = None
+        if self._events is not None:
+            self._events.flush()
+        if self._mounts is not None:
+            await self._mounts.stop()
+            self._mounts = None
+        if self._listener is not None:
+            await self._listener.stop()
+            self._listener = None
+        if self._broker_http is not None:
+            await self._broker_http.aclose()
+            self._broker_http = None
+
+    # -- what the routes ask -------------------------------------------------------------------
+
+    def require_site(self) -> Site:
+        """The site.
+
+        :raises NotConfigured: in a server that was not started by the hub.
+        """
+        if self._site is None:
+            raise NotConfigured(
+                "This server has no site file.", hint=f"{self._why_not} Ask the operator."
+            )
+        return self._site
+
+    async def backend(self) -> Backend:
+        """The backend, when it is ready.
+
+        :raises NotConfigured: when there is no site, or the backend could not be started.
+        """
+        self.require_site()
+        if self._starting is None:
+            raise NotConfigured("The server is starting or stopping.", retryable=True)
+        try:
+            # Shielded: a request that is given up must not stop the start.
+            return await asyncio.shield(self._starting)
+        except Exception as error:
+            raise NotConfigured(
+                f"Search and jobs could not be started: {error}",
+                hint="Restart the server from the hub; the server's log tells more.",
+            ) from error
+
+    def status(self) -> Status:
+        """For ``GET status``."""
+        starting, mounts = self._starting, self._mounts
+        ready, detail = False, self._why_not
+        if starting is not None:
+            detail = "search and jobs are being started"
+            if starting.done() and not starting.cancelled():
+                failure = starting.exception()
+                ready, detail = failure is None, str(failure or "")
+        return Status(
+            version=_version(),
+            user=self._site.user if self._site else "",
+            ready=ready,
+            detail=detail,
+            mount_mode=mounts.mode if mounts else "none",
+            mount_detail=mounts.detail if mounts else "",
+            mounts=[
+                MountStatus.model_validate(grant, from_attributes=True)
+                for grant in (mounts.status() if mounts else ())
+            ],
+        )
+
+    # -- what the jobs tell ----------------------------------------------------------------------
+
+    def _changed(self, job: Job) -> None:
+        """A job changed; called from any thread."""
+        if self._events is not None:
+            self._events.changed(job)
+        now = datetime.now(UTC)
+        copying = job.spec.engine == "staging" and not job.status.ended
+        if copying and now - (job.started or job.created) < LONGEST_STAGING:
+            # Jupyter Server counts every setting that ends so as activity. A copy runs in this
+            # process; remote jobs do not need it, so they do not hold it.
+            self._server.web_app.settings["cscale_last_activity"] = now
+
+    def _emit(self, data: dict[str, Any]) -> None:
+        self._server.event_logger.emit(schema_id=SCHEMA_ID, data=data)
+
+
+def _version() -> str:
+    try:
+        return version("cscale-hub")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,200 @@
+"""Short-lived credentials on loopback, for everything that runs inside the user's server.
+
+A second, loopback-only HTTP listener answers
+
+- ``GET /v1/s3`` in the AWS container-credentials format, so that boto3, s3fs, GDAL, rclone,
+  DuckDB and Spark refresh by themselves (``AWS_CONTAINER_CREDENTIALS_FULL_URI``), and
+- ``GET /v1/token?audience=...`` with an access token for openEO or the catalogue,
+
+both only to who can read the 0600 token file. It keeps nothing itself: credentials come from the
+hub's broker through :class:`cscale_core.identity.tokens.BrokerTokens`, which holds them in memory
+for 80 % of their life and asks for them once at a time.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import secrets
+import socket
+from logging import Logger, getLogger
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from tornado import web
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from cscale_core.errors import CScaleError, InvalidInput, LoginRequired
+from cscale_core.site import Site
+from cscale_server import problems
+
+LOOPBACK = "127.0.0.1"
+
+
+class CredentialSource(Protocol):
+    """Where credentials come from: the hub's broker, or a stand-in in tests."""
+
+    async def token(self, audience: str) -> str:
+        """An access token for one audience."""
+
+    async def s3_credentials(self) -> dict[str, Any]:
+        """S3 credentials in the AWS container format."""
+
+
+class NoBroker:
+    """The source where the site has no broker: says so, retryably, instead of failing oddly."""
+
+    async def token(self, audience: str) -> str:
+        raise self._error(f"an access token for {audience}")
+
+    async def s3_credentials(self) -> dict[str, Any]:
+        raise self._error("S3 credentials")
+
+    @staticmethod
+    def _error(what: str) -> problems.NotConfigured:
+        return problems.NotConfigured(
+            f"This site has no credentials broker, so there is no way to get {what}.",
+            hint="The operator sets broker_url in the site file; "
+            "credentials of your own can be given in the environment.",
+        )
+
+
+class _LoopbackHandler(web.RequestHandler):
+    """GET with the right ``Authorization``, or a problem in JSON."""
+
+    def initialize(self, listener: LoopbackListener) -> None:
+        self.listener = listener
+        self.request_id = uuid4().hex
+
+    def set_default_headers(self) -> None:
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Cache-Control", "no-store")
+        self.clear_header("Server")
+
+    def prepare(self) -> None:
+        if self.request.method != "GET":
+            raise web.HTTPError(405)
+        given = self.request.headers.get("Authorization", "")
+        if not hmac.compare_digest(given.encode(), self.listener.secret.encode()):
+            raise LoginRequired(
+                "The credentials endpoint needs the content of its token file.",
+                hint="AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names the file.",
+            )
+
+    def log_exception(self, *exc_info: Any) -> None:
+        error = exc_info[1]
+        if isinstance(error, web.HTTPError | CScaleError):
+            self.listener.log.info("Credentials endpoint: %s [%s]", error, self.request_id)
+        else:
+            self.listener.log.error(
+                "Credentials endpoint failed [%s]", self.request_id, exc_info=exc_info
+            )
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None))[1]
+        if isinstance(error, CScaleError):
+            self.set_status(problems.status_of(error))
+            body = problems.problem(error, self.request_id)
+        elif isinstance(error, web.HTTPError):
+            body = problems.plain_problem(status_code, self._reason, self.request_id)
+        else:
+            body = problems.unexpected_problem(self.request_id)
+        self.finish(json.dumps(body))
+
+
+class _S3Handler(_LoopbackHandler):
+    async def get(self) -> None:
+        self.finish(json.dumps(await self.listener.source.s3_credentials()))
+
+
+class _TokenHandler(_LoopbackHandler):
+    async def get(self) -> None:
+        audience = self.get_query_argument("audience", "")
+        if not audience:
+            raise InvalidInput("audience: name the service the token is for.")
+        token = await self.listener.source.token(audience)
+        self.finish(
+            json.dumps({"access_token": token, "token_type": "Bearer", "audience": audience})
+        )
+
+
+class _UnknownHandler(_LoopbackHandler):
+    def get(self) -> None:
+        raise web.HTTPError(404)
+
+
+class LoopbackListener:
+    """The listener: :meth:`bind` when the extension loads, :meth:`start` on the event loop.
+
+    :param source: where credentials come from.
+    :param folder: a folder of this server for the token file; made with mode 0700.
+    """
+
+    def __init__(self, source: CredentialSource, folder: Path, log: Logger | None = None) -> None:
+        self.source = source
+        self.log = log or getLogger(__name__)
+        self.secret = secrets.token_urlsafe(32)
+        self.token_file = folder / f"loopback-{os.getpid()}-{secrets.token_hex(4)}.token"
+        self.port = 0
+        self._sockets: list[socket.socket] = []
+        self._server: HTTPServer | None = None
+
+    @property
+    def url(self) -> str:
+        """Base URL, without a slash at the end."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def bind(self) -> None:
+        """Take a free port and write the token file. Needs no event loop."""
+        self.token_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.token_file.parent.chmod(0o700)
+        descriptor = os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(self.secret)
+        self._sockets = bind_sockets(0, LOOPBACK)
+        self.port = self._sockets[0].getsockname()[1]
+
+    async def start(self) -> None:
+        """Begin to answer; questions that came since :meth:`bind` wait in the socket's queue."""
+        arguments = {"listener": self}
+        application = web.Application(
+            [
+                ("/v1/s3", _S3Handler, arguments),
+                ("/v1/token", _TokenHandler, arguments),
+                (".*", _UnknownHandler, arguments),
+            ],
+            log_function=lambda handler: None,
+        )
+        self._server = HTTPServer(application, max_body_size=1024, idle_connection_timeout=60)
+        self._server.add_sockets(self._sockets)
+
+    async def stop(self) -> None:
+        """Close the port and remove the token file."""
+        if self._server is not None:
+            self._server.stop()
+            await self._server.close_all_connections()
+            self._server = None
+        for bound in self._sockets:
+            bound.close()
+        self._sockets = []
+        self.token_file.unlink(missing_ok=True)
+
+    def environment(self, site: Site) -> dict[str, str]:
+        """Variables that lead SDKs in kernels, terminals and jobs here and to the site's S3."""
+        endpoint = urlsplit(site.s3.endpoint)
+        return {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self.url}/v1/s3",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(self.token_file),
+            "CSCALE_TOKEN_URL": self.url,
+            "AWS_ENDPOINT_URL_S3": site.s3.endpoint,
+            "AWS_REGION": site.s3.region,
+            "AWS_DEFAULT_REGION": site.s3.region,
+            # GDAL's own names: host and port, and path-style addressing.
+            "AWS_S3_ENDPOINT": endpoint.netloc + endpoint.path.rstrip("/"),
+            "AWS_HTTPS": "NO" if endpoint.scheme == "http" else "YES",
+            "AWS_VIRTUAL_HOSTING": "FALSE",
+        }
