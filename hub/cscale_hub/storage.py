@@ -231,7 +231,7 @@ def _statements(given: Sequence[StorageGrant]) -> list[Policy]:
     for grant in given:
         check_bucket(grant.bucket)
         prefixes[grant.bucket].add(f"{grant.prefix}*")
-        actions = _READ
+        actions: tuple[str, ...] = _READ
         if grant.access == "rw":
             actions += _WRITE + (_DELETE if grant.delete else ())
         objects[actions].add(f"arn:aws:s3:::{grant.bucket}/{grant.prefix}*")

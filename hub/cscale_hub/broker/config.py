@@ -1,0 +1,93 @@
+"""The broker's configuration: where it listens, whom it asks, what it may give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from cscale_hub.settings import HttpUrl
+
+Audience = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+
+STS_MINIMUM = 900
+"""Seconds that temporary credentials live at least (AWS STS, ``DurationSeconds``)."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class S3Access(_Model):
+    """How S3 credentials are made.
+
+    ``web-identity``: AssumeRoleWithWebIdentity with a session policy per user. ``static``: one key
+    pair from a file for everybody, for stores without STS; the store cannot tell users apart then,
+    so it must hold nothing that one user may not see.
+    """
+
+    mode: Literal["web-identity", "static"] = "web-identity"
+    endpoint: HttpUrl
+    region: str = "us-east-1"
+    audience: Audience = "s3"
+    role_arn: str = ""
+    duration: int = Field(
+        default=3600, ge=1200, le=43200, description="Seconds asked for; at most what the token has"
+    )
+    static_key_file: Path | None = Field(
+        default=None, description="JSON {access_key_id, secret_access_key}, mode 0600."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.mode == "web-identity" and not self.role_arn:
+            raise ValueError("web-identity needs role_arn")
+        if self.mode == "static" and self.static_key_file is None:
+            raise ValueError("static needs static_key_file")
+        return self
+
+
+class RateLimit(_Model):
+    """How often one user may ask."""
+
+    burst: int = Field(default=30, ge=1)
+    per_minute: float = Field(default=60.0, gt=0)
+
+
+class BrokerConfig(_Model):
+    """One broker. Its own JupyterHub token and the hub's address come from the environment that
+    JupyterHub gives its services (``JUPYTERHUB_API_TOKEN``, ``JUPYTERHUB_API_URL``)."""
+
+    host: Literal["127.0.0.1"] = "127.0.0.1"
+    port: int = Field(ge=1, le=65535)
+    prefix: str = Field(default="/services/broker", pattern=r"^(/[A-Za-z0-9._-]+)*$")
+    token_url: HttpUrl = Field(description="The identity provider's token endpoint.")
+    client_id: str = Field(min_length=1, description="The hub's client: tokens are its to exchange")
+    client_secret_file: Path
+    audiences: tuple[Audience, ...] = ("openeo", "catalogue")
+    s3: S3Access
+    vos_file: Path | None = Field(default=None, description="None: the demonstration's VOs.")
+    audit_log: Path
+    refuse_shared: bool = Field(
+        default=True, description="Give nothing while any server of the user is shared."
+    )
+    rate_limit: RateLimit = RateLimit()
+    minimum_life: int = Field(
+        default=1200,
+        ge=60,
+        description="Seconds; with less left the hub is asked to renew the user's token first.",
+    )
+    identity_cache: float = Field(
+        default=10.0, ge=0, le=10, description="Seconds for which a known caller is not asked again"
+    )
+    timeout: float = Field(default=10.0, gt=0, description="Seconds an upstream has to answer.")
+
+    @model_validator(mode="after")
+    def _s3_is_not_given_away(self) -> Self:
+        if self.s3.audience in self.audiences:
+            raise ValueError(
+                f"tokens for {self.s3.audience!r} stay here: with one a user could ask STS for "
+                "credentials without a session policy"
+            )
+        return self

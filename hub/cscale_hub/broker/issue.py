@@ -1,0 +1,320 @@
+"""What is given to whom: identity, limits, sharing, cache, audit, in this order.
+
+The rules: a caller is a user's server; nothing while a server of the user is shared; every
+hand-over and every refusal of a known user is on record; what is cached is bound to the login and
+the grants it was made for, so a new login or a changed membership never gets the old thing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Generic, Literal, TypeVar
+
+from cscale_hub.audit import AuditEvent, AuditLog
+from cscale_hub.broker.config import STS_MINIMUM, BrokerConfig
+from cscale_hub.broker.errors import (
+    BrokerError,
+    ForbiddenError,
+    InvalidInputError,
+    LoginRequiredError,
+    SharedServerError,
+    UpstreamDownError,
+)
+from cscale_hub.broker.exchange import AccessToken, TokenExchange
+from cscale_hub.broker.hub import Caller, Hub, Person
+from cscale_hub.broker.limits import RateLimiter
+from cscale_hub.broker.sts import S3Credentials, StaticKeys, WebIdentity
+from cscale_hub.storage import StorageError, VOStorage, grants, session_policy
+
+_FRESH = 0.8
+_LEAST = 30.0
+_CACHED = 10_000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One authenticated question; ``token`` is the caller's JupyterHub token."""
+
+    token: str = field(repr=False)
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    caller: Caller
+    person: Person
+    until: float
+
+
+class Once(Generic[T]):
+    """A cache in which each key is made by one task, for which all who ask wait.
+
+    The task goes on when the one who asked first goes away. A failure is told to all who wait and
+    is not kept.
+
+    :param fresh: the part of its life for which a value is given again.
+    """
+
+    def __init__(self, fresh: float = _FRESH, clock: Callable[[], float] = time.time) -> None:
+        self._fresh = fresh
+        self._clock = clock
+        self._kept: dict[str, tuple[T, float]] = {}
+        self._making: dict[str, asyncio.Task[T]] = {}
+
+    async def get(
+        self, key: str, make: Callable[[], Awaitable[T]], expires: Callable[[T], float]
+    ) -> tuple[T, bool]:
+        """The value, and whether it was there."""
+        kept = self._kept.get(key)
+        if kept is not None and kept[1] > self._clock():
+            return kept[0], True
+        task = self._making.get(key)
+        if task is None:
+            task = asyncio.ensure_future(self._make(key, make, expires))
+            self._making[key] = task
+            task.add_done_callback(lambda done: self._done(key, done))
+        return await asyncio.shield(task), False
+
+    def forget(self, key: str) -> None:
+        """Have the value made anew at the next question."""
+        self._kept.pop(key, None)
+
+    async def _make(
+        self, key: str, make: Callable[[], Awaitable[T]], expires: Callable[[T], float]
+    ) -> T:
+        value = await make()
+        now = self._clock()
+        if len(self._kept) >= _CACHED:
+            self._kept = {name: kept for name, kept in self._kept.items() if kept[1] > now}
+        self._kept[key] = (value, now + self._fresh * (expires(value) - now))
+        return value
+
+    def _done(self, key: str, task: asyncio.Task[T]) -> None:
+        self._making.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # seen by whoever waits; if nobody does, it is not lost in a warning
+
+
+class Broker:
+    """Answers ``/v1/token`` and ``/v1/s3``.
+
+    :param vos: the storage of every accepted VO.
+    :param s3: STS or the fixed keys, as the configuration says.
+    """
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        *,
+        hub: Hub,
+        exchange: TokenExchange,
+        s3: WebIdentity | StaticKeys,
+        vos: Sequence[VOStorage],
+        audit: AuditLog,
+    ) -> None:
+        self._config = config
+        self._hub = hub
+        self._exchange = exchange
+        self._s3 = s3
+        self._vos = tuple(vos)
+        self._audit = audit
+        self._limits = RateLimiter(config.rate_limit)
+        self._known: Once[_Known] = Once(fresh=1.0)
+        self._tokens: Once[AccessToken] = Once()
+        self._credentials: Once[S3Credentials] = Once()
+
+    async def token(self, request: Request, audience: str) -> dict[str, str]:
+        """An access token for one of the offered audiences.
+
+        :raises BrokerError: as the class of it says.
+        """
+        if audience not in self._config.audiences:
+            raise InvalidInputError(
+                f"There are no tokens for {audience!r}.",
+                hint="Audiences: " + ", ".join(self._config.audiences) + ".",
+            )
+
+        async def give(caller: Caller, person: Person) -> tuple[dict[str, str], AuditEvent]:
+            async def make() -> AccessToken:
+                return await self._exchanged(request, caller, person, audience)
+
+            key = _key(caller.user, audience, person.access_token)
+            token, cached = await self._tokens.get(key, make, lambda made: made.expires)
+            expires = _rfc3339(token.expires)
+            body = {
+                "access_token": token.value,
+                "token_type": "Bearer",
+                "audience": audience,
+                "expires_at": expires,
+            }
+            event = AuditEvent(
+                action="token.issue",
+                outcome="issued",
+                user=caller.user,
+                cached=cached,
+                expires_at=expires,
+            )
+            return body, event
+
+        return await self._answer(request, "token.issue", audience, give)
+
+    async def s3_credentials(self, request: Request) -> dict[str, str]:
+        """S3 credentials for the user's own grants, in the AWS container format.
+
+        :raises BrokerError: as the class of it says.
+        """
+
+        async def give(caller: Caller, person: Person) -> tuple[dict[str, str], AuditEvent]:
+            policy, vos = self._policy(caller, person)
+
+            async def make() -> S3Credentials:
+                return await self._assumed(request, caller, person, policy)
+
+            key = _key(caller.user, policy, person.access_token)
+            made, cached = await self._credentials.get(key, make, lambda each: each.expires)
+            expires = _rfc3339(made.expires)
+            body = {
+                "AccessKeyId": made.access_key_id,
+                "SecretAccessKey": made.secret_access_key,
+                "Token": made.session_token,
+                "Expiration": expires,
+            }
+            event = AuditEvent(
+                action="s3.issue",
+                outcome="issued",
+                user=caller.user,
+                vos=vos,
+                cached=cached,
+                expires_at=expires,
+                access_key_id=made.access_key_id,
+            )
+            return body, event
+
+        return await self._answer(request, "s3.issue", self._config.s3.audience, give)
+
+    async def _answer(
+        self,
+        request: Request,
+        action: Literal["token.issue", "s3.issue"],
+        audience: str,
+        give: Callable[[Caller, Person], Awaitable[tuple[dict[str, str], AuditEvent]]],
+    ) -> dict[str, str]:
+        known = await self._recognise(request)
+        caller = known.caller
+        about = {
+            "server": caller.server,
+            "audience": audience,
+            "token_id": caller.token_id,
+            "request_id": request.request_id,
+        }
+        try:
+            self._limits.take(caller.user)
+            if known.person.shared:
+                raise SharedServerError(
+                    "Your server is shared, so it gets no credentials.",
+                    hint="Stop sharing it (Share menu, or the hub's page), then try again.",
+                )
+            body, event = await give(caller, known.person)
+        except BrokerError as error:
+            refusal = AuditEvent(
+                action=action,
+                outcome="failed" if error.status >= 500 else "refused",
+                user=caller.user,
+                code=error.code,
+            )
+            await self._record(refusal.model_copy(update=about))
+            raise
+        await self._record(event.model_copy(update=about))
+        return body
+
+    async def _record(self, event: AuditEvent) -> None:
+        """On record first, then given.
+
+        :raises UpstreamDownError: when it cannot be written; then nothing is given.
+        """
+        try:
+            await asyncio.to_thread(self._audit.record, event)
+        except OSError as error:
+            raise UpstreamDownError(
+                "The audit log cannot be written, so nothing is given.",
+                hint="The operator has to look at the broker's disk.",
+                retry_after=30,
+            ) from error
+
+    async def _recognise(self, request: Request, *, anew: bool = False) -> _Known:
+        """Who asks; a positive answer counts for some seconds, a negative one never."""
+        key = _key(request.token)
+        if anew:
+            self._known.forget(key)
+
+        async def make() -> _Known:
+            caller = await self._hub.caller(request.token)
+            person = await self._hub.person(caller.user, with_shares=self._config.refuse_shared)
+            return _Known(caller, person, time.time() + self._config.identity_cache)
+
+        known, _ = await self._known.get(key, make, lambda made: made.until)
+        return known
+
+    async def _exchanged(
+        self, request: Request, caller: Caller, person: Person, audience: str
+    ) -> AccessToken:
+        """A token with enough life; once, the hub is asked to renew the login for it.
+
+        :raises LoginRequiredError: when the login has ended.
+        """
+        try:
+            token = await self._exchange.exchange(person.access_token, audience)
+        except LoginRequiredError:
+            token = None
+        if token is not None and token.expires - time.time() >= self._config.minimum_life:
+            return token
+        # Asking the hub who the caller is makes it look whether the login is due for renewal.
+        renewed = (await self._recognise(request, anew=True)).person
+        if renewed.access_token != person.access_token:
+            return await self._exchange.exchange(renewed.access_token, audience)
+        if token is None or token.expires - time.time() < _LEAST:
+            raise LoginRequiredError(
+                f"The login of {caller.user} at the identity provider has ended.",
+                hint="Log in to the hub again.",
+            )
+        return token
+
+    def _policy(self, caller: Caller, person: Person) -> tuple[str, tuple[str, ...]]:
+        """The session policy of this user, and the VOs it is for."""
+        try:
+            given = grants(self._vos, person.vo_roles, caller.user)
+            if not given:
+                raise ForbiddenError(
+                    "You are in no virtual organisation that has storage here.",
+                    hint="Ask for membership, then log in to the hub again.",
+                )
+            return session_policy(given), tuple(sorted({grant.vo for grant in given}))
+        except StorageError as error:
+            raise ForbiddenError(f"No S3 credentials can be made: {error}.") from error
+
+    async def _assumed(
+        self, request: Request, caller: Caller, person: Person, policy: str
+    ) -> S3Credentials:
+        if isinstance(self._s3, StaticKeys):
+            return await asyncio.to_thread(self._s3.keys)
+        token = await self._exchanged(request, caller, person, self._config.s3.audience)
+        # Not longer than the token it stands on; STS makes nothing shorter than its minimum.
+        life = int(token.expires - time.time())
+        duration = max(STS_MINIMUM, min(self._config.s3.duration, life, 3600))
+        return await self._s3.assume(token.value, policy, caller.user, duration)
+
+
+def _key(*parts: str) -> str:
+    """A cache key that holds no secret."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _rfc3339(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
