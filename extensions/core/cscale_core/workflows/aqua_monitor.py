@@ -250,7 +250,8 @@ def process_graph(parameters: AquaMonitorParameters, source: str = "") -> dict[s
     """Aqua Monitor as an openEO process graph (API 1.2, flat form).
 
     It follows the use case's own graph; dates are date-only, since strict back ends refuse labels
-    such as ``2019-01-01 00:00:00``. Besides ``change``, the result, it saves the composites, the
+    such as ``2019-01-01 00:00:00``. ``align`` of ``resample_spatial`` is left to its default,
+    ``upper-left``, since not every back end knows it. Besides ``change``, the result, it saves the composites, the
     image counts, the unmasked slope and the mask.
 
     :param source: URL of a STAC API collection for ``load_stac``; empty: ``load_collection`` of
@@ -258,7 +259,7 @@ def process_graph(parameters: AquaMonitorParameters, source: str = "") -> dict[s
     """
     west, south, east, north = parameters.bbox
     start, end = parameters.intervals[0][0], parameters.intervals[-1][1]
-    extent = {
+    extent: dict[str, Any] = {
         "spatial_extent": {
             "west": west,
             "south": south,
@@ -274,7 +275,7 @@ def process_graph(parameters: AquaMonitorParameters, source: str = "") -> dict[s
         if source
         else _node("load_collection", id=parameters.collection, **extent)
     )
-    time = {
+    time: dict[str, Any] = {
         "intervals": [[a.isoformat(), b.isoformat()] for a, b in parameters.intervals],
         "labels": list(parameters.labels),
     }
@@ -299,7 +300,6 @@ def process_graph(parameters: AquaMonitorParameters, source: str = "") -> dict[s
             resolution=parameters.resolution,
             projection=None,
             method="cubic",
-            align="upper-left",
         ),
         "composite": _node(
             "aggregate_temporal",
