@@ -1,0 +1,1 @@
+"""Login with EGI Check-in: OpenID Connect, entitlements to groups, tokens renewed in time."""

