@@ -29,13 +29,11 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from cscale_core.catalog.interval import Interval, item_interval, parse_interval, widened
+from cscale_core.catalog.items import PROVIDER_MEMBER, fault, self_link
 from cscale_core.errors import CScaleError, InvalidInput, UpstreamError, UpstreamTimeout
 from cscale_core.http import JsonAnswer, fetch_json, origin, site_egress
 from cscale_core.identity.tokens import TokenSource
 from cscale_core.site import Provider, Site
-
-PROVIDER_MEMBER = "cscale:provider"
-"""The item member that names the provider an item came from."""
 
 _MAX_PAGES = 200
 # Answers to POST /search that mean "this API has no POST here", so that GET is tried.
@@ -224,40 +222,6 @@ class _Filter:
         return "; ".join(f"{n} {reason} left out" for reason, n in self.left_out.items())
 
 
-def _fault(item: Any) -> str:
-    """Why this is not a STAC item we can use; empty when it is one."""
-    if not isinstance(item, dict):
-        return "not an object"
-    if item.get("type") != "Feature":
-        return "not a Feature"
-    if not isinstance(item.get("id"), str) or not item["id"]:
-        return "without an id"
-    if not isinstance(item.get("properties"), dict):
-        return "without properties"
-    assets = item.get("assets")
-    if not isinstance(assets, dict) or not all(
-        isinstance(asset, dict) and isinstance(asset.get("href"), str) for asset in assets.values()
-    ):
-        return "without usable assets"
-    if not isinstance(item.get("geometry"), dict | None):
-        return "without a geometry member that is one"
-    if not isinstance(item.get("collection"), str | None):
-        return "with a collection that is no name"
-    if not isinstance(item.get("links", []), list):
-        return "with links that are no list"
-    return ""
-
-
-def self_link(item: dict[str, Any]) -> str:
-    """The http(s) address of an item's own ``self`` link, or empty."""
-    for link in item.get("links") or []:
-        if isinstance(link, dict) and link.get("rel") == "self":
-            href = str(link.get("href", ""))
-            if urlsplit(href).scheme in ("http", "https"):
-                return href
-    return ""
-
-
 def _absolute(item: dict[str, Any], page: str, site: Site) -> None:
     """Make relative asset addresses absolute, in place; paths on the mount stay."""
     base = self_link(item) or page
@@ -444,8 +408,8 @@ class _ProviderSearch:
 
     def _take(self, page: dict[str, Any], url: str) -> None:
         for item in page["features"]:
-            if fault := _fault(item):
-                self._faults[fault] += 1
+            if reason := fault(item):
+                self._faults[reason] += 1
                 continue
             if not self._filter.takes(item):
                 continue
