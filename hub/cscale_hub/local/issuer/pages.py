@@ -442,9 +442,11 @@ class Pages:
             if response is not None
             else self._page("done.html", title="Logged out", message="You are logged out.")
         )
-        response.delete_cookie(
-            self._session_cookie, path=self._config.realm_path, httponly=True, samesite="Lax"
-        )
+        self._load_session()
+        if g.session is None:  # a hint of somebody else's login leaves this browser's alone
+            response.delete_cookie(
+                self._session_cookie, path=self._config.realm_path, httponly=True, samesite="Lax"
+            )
         return response
 
 

@@ -227,10 +227,12 @@ class Store:
         if now - self._pruned_at < 3600:
             return
         self._pruned_at = now
+        # An hour late, so that a client still hears that its code has expired.
+        past = (int(now) - 3600,)
         with self._write() as db:
             for table in ("sessions", "codes", "refresh_tokens", "device_codes", "revoked_tokens"):
-                db.execute(f"DELETE FROM {table} WHERE expires_at < ?", (int(now),))  # noqa: S608
-            db.execute("DELETE FROM grants WHERE expires_at < ?", (int(now),))
+                db.execute(f"DELETE FROM {table} WHERE expires_at < ?", past)  # noqa: S608
+            db.execute("DELETE FROM grants WHERE expires_at < ?", past)
 
     # Single sign-on sessions and consent
 
