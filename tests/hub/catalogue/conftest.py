@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -225,9 +226,7 @@ def shared(
 
 
 @pytest.fixture
-def launch(
-    backend: str, issuer: Issuer, tmp_path: Path
-) -> Iterator[Callable[..., Service]]:
+def launch(backend: str, issuer: Issuer, tmp_path: Path) -> Iterator[Callable[..., Service]]:
     """Makes catalogues of a test's own, on a folder that they share, and stops them."""
     made: list[Service] = []
 
@@ -302,15 +301,15 @@ def link(document: dict[str, Any], rel: str) -> dict[str, Any]:
     return dict(found)
 
 
-@pytest.fixture
-def helpers() -> Any:
+@pytest.fixture(scope="session")
+def builders() -> SimpleNamespace:
     """Builders and readers of documents, as attributes."""
-
-    class Helpers:
-        pass
-
-    made = Helpers()
-    for function in (collection, item, ids, link, free_port, skip_without):
-        setattr(made, function.__name__, function)
-    made.Service = Service  # type: ignore[attr-defined]
-    return made
+    return SimpleNamespace(
+        collection=collection,
+        item=item,
+        ids=ids,
+        link=link,
+        free_port=free_port,
+        vo=VO,
+        prefix=PREFIX,
+    )

@@ -33,7 +33,7 @@ from stac_fastapi.extensions import (
 )
 from stac_fastapi.extensions.fields import FieldsConformanceClasses
 from stac_fastapi.extensions.filter.client import AsyncBaseFiltersClient
-from stac_fastapi.extensions.sort import SearchSortExtension, SortExtension
+from stac_fastapi.extensions.sort import ItemCollectionSortExtension, SearchSortExtension
 from stac_fastapi.extensions.sort.sort import SortConformanceClasses
 from stac_fastapi.extensions.transaction import AsyncBaseTransactionsClient
 from stac_fastapi.pgstac.utils import filter_fields
@@ -67,6 +67,10 @@ from cscale_hub.local.catalogue.query import Backend, Page, Search, parse_filter
 
 JSON = "application/json"
 GEOJSON = "application/geo+json"
+SORT_CLASSES = [
+    SortConformanceClasses.ITEM_SEARCH_SORT,
+    "https://api.stacspec.org/v1.0.0/item-search#sort",  # the one that pystac-client looks for
+]
 HOST = re.compile(r"[A-Za-z0-9._\-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
 
@@ -450,13 +454,13 @@ def build_application(config: CatalogueConfig, backend: Backend) -> FastAPI:
     )
     queryables = CatalogueQueryables(backend)
     item_search = [
-        SearchSortExtension(),
+        SearchSortExtension(conformance_classes=SORT_CLASSES),
         FieldsExtension(),
         SearchFilterExtension(client=queryables),
         TokenPaginationExtension(),
     ]
     features = [
-        SortExtension(conformance_classes=[SortConformanceClasses.FEATURES_SORT]),
+        ItemCollectionSortExtension(conformance_classes=[SortConformanceClasses.FEATURES_SORT]),
         FieldsExtension(conformance_classes=[FieldsConformanceClasses.ITEMS]),
         ItemCollectionFilterExtension(client=queryables),
         TokenPaginationExtension(),

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -36,6 +36,16 @@ log = logging.getLogger("cscale.catalogue")
 
 READERS, WRITERS = 6, 3
 BASE_ITEM = "pgstac:base_item"
+# pgstac drops members that are null, though STAC asks for some (``datetime`` of a composite): the
+# places of an item's nulls are stored beside them and put back when it is read.
+NULLS = "cscale:nulls"
+# Sorted and compared as numbers; any other property that nobody declared is sorted as text.
+NUMBERS = (
+    *("eo:cloud_cover", "eo:snow_cover", "gsd"),
+    *("view:off_nadir", "view:azimuth", "view:incidence_angle"),
+    *("view:sun_azimuth", "view:sun_elevation"),
+    *("sat:absolute_orbit", "sat:relative_orbit", "s2:nodata_pixel_percentage"),
+)
 WATCH_SECONDS = 2.0
 
 
@@ -52,6 +62,13 @@ def prepare_database(cluster: PrivateCluster) -> None:
             admin.execute("CREATE EXTENSION IF NOT EXISTS postgis")
             admin.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
         version = Migrate(database).run_migration()
+        with psycopg.connect(make_conninfo(**place, dbname=DATABASE)) as admin:
+            admin.execute("SET search_path TO pgstac, public")
+            declared = admin.execute("SELECT name FROM queryables").fetchall()
+            for name in sorted(set(NUMBERS) - {row[0] for row in declared}):
+                admin.execute(
+                    "SELECT upsert_queryable(%s, '{\"type\": \"number\"}', 'to_float')", (name,)
+                )
     finally:
         database.close()
     log.info("pgstac %s is ready", version)
@@ -158,7 +175,7 @@ class PgstacStore:
             )
             if taken is not None:
                 raise ConflictError(f"item {taken} exists in collection {collection_id}")
-            await db.execute("SELECT create_items($1::jsonb)", items)
+            await db.execute("SELECT create_items($1::jsonb)", [_with_places(i) for i in items])
 
     async def replace_item(self, collection_id: str, item: dict[str, Any]) -> None:
         """Replace a whole item. :raises NotFoundError:"""
@@ -298,8 +315,37 @@ def _question(search: Search) -> dict[str, Any]:
 def _completed(item: dict[str, Any]) -> dict[str, Any]:
     base = item.pop(BASE_ITEM, None) or {}
     base = {name: value for name, value in base.items() if value is not None}
-    whole: dict[str, Any] = hydrate(base, item, strip_unmatched_markers=True)
-    return whole
+    return _with_nulls(hydrate(base, item, strip_unmatched_markers=True))
+
+
+def _places_of_nulls(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[list[str | int]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if inner is None:
+                yield [*place, name]
+            else:
+                yield from _places_of_nulls(inner, (*place, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _places_of_nulls(inner, (*place, index))
+
+
+def _with_places(item: dict[str, Any]) -> dict[str, Any]:
+    """The item as it is given to pgstac."""
+    bare = {name: value for name, value in item.items() if name != NULLS}
+    places = list(_places_of_nulls(bare))
+    return {**bare, NULLS: places} if places else bare
+
+
+def _with_nulls(item: dict[str, Any]) -> dict[str, Any]:
+    """The item as it was before :func:`_with_places`; changes ``item``."""
+    for *parents, last in item.pop(NULLS, []):
+        target: Any = item
+        for name in parents:
+            # An object that held nothing but nulls may have gone with them.
+            target = target.setdefault(name, {}) if isinstance(target, dict) else target[name]
+        target[last] = None
+    return item
 
 
 def _no_collection(collection_id: str) -> NotFoundError:
@@ -323,12 +369,12 @@ async def _item(db: Any, collection_id: str, item_id: str) -> dict[str, Any]:
     )
     if document is None:
         raise _no_item(collection_id, item_id)
-    return document
+    return _with_nulls(document)
 
 
 async def _replace(db: Any, item: dict[str, Any]) -> None:
     try:
-        await db.execute("SELECT update_item($1::jsonb)", item)
+        await db.execute("SELECT update_item($1::jsonb)", _with_places(item))
     except asyncpg.NoDataFoundError as error:
         raise _no_item(item["collection"], item["id"]) from error
 
