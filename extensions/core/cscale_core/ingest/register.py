@@ -133,12 +133,10 @@ def collection_for(collection: str, items: Iterable[dict[str, Any]]) -> dict[str
         if interval := item_interval(item["properties"]):
             starts += [interval.start] if interval.start else []
             ends += [interval.end] if interval.end else []
-    whole = (
-        [min(b[0] for b in boxes), min(b[1] for b in boxes)]
-        + [max(b[2] for b in boxes), max(b[3] for b in boxes)]
-        if boxes
-        else [-180.0, -90.0, 180.0, 90.0]
-    )
+    whole = [-180.0, -90.0, 180.0, 90.0]
+    if boxes:
+        west, south, east, north = zip(*boxes, strict=True)
+        whole = [min(west), min(south), max(east), max(north)]
     interval_text = [
         format_time(min(starts)) if starts else None,
         format_time(max(ends)) if ends else None,
@@ -304,7 +302,7 @@ async def register(
         gives them.
     :param http: made by :func:`cscale_core.http.guarded_client`.
     :raises InvalidInput: when an item is not valid or names no collection; nothing was sent.
-    :raises LoginRequired: when the user's session has ended.
+    :raises LoginRequired: when the user's session has ended before anything was sent.
     :raises UpstreamError: when the catalogue cannot be reached at all.
     :raises Forbidden: when the user may not create a collection that is missing.
     """
