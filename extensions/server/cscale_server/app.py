@@ -14,6 +14,7 @@ from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
 from traitlets import Type, Unicode, default
+from traitlets.config import Config
 
 from cscale_core.errors import CScaleError
 from cscale_core.identity.tokens import BrokerTokens
@@ -79,7 +80,9 @@ class CScaleExtension(ExtensionApp):
         if "contents_manager_class" in serverapp.config.ServerApp:
             self.log.info("A contents manager is configured; buckets are not in the file browser.")
         else:
-            serverapp.config.ServerApp.contents_manager_class = CONTENTS_MANAGER
+            serverapp.update_config(
+                Config({"ServerApp": {"contents_manager_class": CONTENTS_MANAGER}})
+            )
 
     def initialize_handlers(self) -> None:
         self.handlers.extend(handlers(self))

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import nbformat
 from jupyter_core.paths import jupyter_data_dir
+from jupyter_core.utils import ensure_async
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import AuthenticatedFileHandler
 from jupyter_server.services.contents.filecheckpoints import AsyncGenericFileCheckpoints
@@ -221,9 +222,16 @@ class BucketTree:
 
     def move(self, source: ObjectAddress, target: ObjectAddress) -> None:
         """Copy inside the store with its metadata, then delete the source."""
-        head = self.store.head(source)
-        self.store.copy(source, target, content_type=head.content_type, metadata=head.metadata)
+        if source.key.endswith("/"):
+            self.make_folder(target)  # SeaweedFS does not copy the marker of a folder
+        else:
+            head = self.store.head(source)
+            self.store.copy(source, target, content_type=head.content_type, metadata=head.metadata)
         self.store.delete(source)
+
+    def make_folder(self, marker: ObjectAddress) -> None:
+        """Write the empty object that stands for a folder; its key ends with a slash."""
+        self.store.put(marker, b"", content_type="application/x-directory")
 
     def download(self, source: ObjectAddress, size: int, target: Path) -> None:
         """Write an object to a local file, which appears only when it is complete."""
@@ -372,6 +380,17 @@ class BucketContentsManager(AsyncLargeFileManager):
         except NotFound:
             return False
         return await _run(lambda: tree.head(place)) is not None
+
+    def exists(  # type: ignore[override]
+        self, path: str
+    ) -> bool | Awaitable[bool]:
+        """A bool for local paths, as the file manager does not wait for its own answer."""
+        if self._ours(path) is None:
+            return bool(super().exists(path))
+        return self._exists(path)
+
+    async def _exists(self, path: str) -> bool:
+        return await self.file_exists(path) or await self.dir_exists(path)
 
     async def is_hidden(self, path: str) -> bool:
         if self._ours(path) is None:
@@ -562,7 +581,7 @@ class BucketContentsManager(AsyncLargeFileManager):
             if await _run(lambda: tree.head(place)) is not None:
                 raise web.HTTPError(400, f"Not a directory: {place.path}")
             marker = ObjectAddress(place.bucket, place.folder)
-            await _run(lambda: tree.store.put(marker, b"", content_type="application/x-directory"))
+            await _run(lambda: tree.make_folder(marker))
         elif chunk is not None:
             if not await self._save_chunk(tree, place, model, int(chunk)):
                 return self._model(place, "file", 0, datetime.now(UTC))
@@ -643,7 +662,7 @@ class BucketContentsManager(AsyncLargeFileManager):
             )
 
         def delete() -> None:
-            for head in objects:
+            for head in reversed(objects):  # what lies in a folder before the folder itself
                 tree.store.delete(head.address)
 
         await _run(delete)
@@ -655,7 +674,7 @@ class BucketContentsManager(AsyncLargeFileManager):
             return
         if old_path.strip("/") == new_path.strip("/"):
             return
-        if await self.exists(new_path):
+        if await ensure_async(self.exists(new_path)):
             raise web.HTTPError(409, f"File already exists: {new_path}")
         if old_tree is not None and new_tree is not None:
             await self._rename_inside(old_tree, old_path, new_path)
@@ -692,7 +711,7 @@ class BucketContentsManager(AsyncLargeFileManager):
             )
 
         def move() -> None:
-            for head in objects:
+            for head in reversed(objects):  # what lies in a folder before the folder itself
                 rest = head.address.key[len(source.folder) :]
                 tree.move(head.address, ObjectAddress(target.bucket, target.folder + rest))
 

@@ -75,7 +75,7 @@ def document() -> dict[str, Any]:
         for operation in route.operations:
             good: dict[str, Any] = {"description": HTTPStatus(operation.status).phrase}
             if operation.answer is not None:
-                good["content"] = _content(references[(operation.answer, "serialization")])
+                good["content"] = _content(dict(references[(operation.answer, "serialization")]))
             name = route.handler.__name__.removesuffix("Handler")
             described: dict[str, Any] = {
                 "operationId": f"{operation.method}{name}",
@@ -94,14 +94,14 @@ def document() -> dict[str, Any]:
             if operation.request is not None:
                 described["requestBody"] = {
                     "required": True,
-                    "content": _content(references[(operation.request, "validation")]),
+                    "content": _content(dict(references[(operation.request, "validation")])),
                 }
             described["responses"] = {
                 str(int(operation.status)): good,
                 **{
                     str(status): {
                         "description": HTTPStatus(status).phrase,
-                        "content": _content(problem),
+                        "content": _content(dict(problem)),
                     }
                     for status in _errors(operation)
                 },
