@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -70,8 +71,9 @@ class FormParser(HTMLParser):
 class IssuerProcess:
     """The server under test and what a client needs to talk to it."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, accounts: Path, **settings: Any) -> None:
         self.folder = folder
+        shutil.copytree(accounts, folder, dirs_exist_ok=True)  # hashing passwords is slow
         self.data_dir = folder / "issuer"
         self.users_file = self.data_dir / "users.json"
         self.secrets_dir = folder / "secrets"
@@ -262,24 +264,32 @@ def redirect_query(response: httpx.Response) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlsplit(location).query).items()}
 
 
+@pytest.fixture(scope="session")
+def accounts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the demonstration accounts, to be copied."""
+    folder = tmp_path_factory.mktemp("accounts")
+    write_demo_users(folder / "issuer" / "users.json", folder / "secrets")
+    return folder
+
+
 @pytest.fixture(scope="module")
-def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IssuerProcess]:
+def issuer(tmp_path_factory: pytest.TempPathFactory, accounts: Path) -> Iterator[IssuerProcess]:
     """One server for the tests of a module."""
-    process = IssuerProcess(tmp_path_factory.mktemp("issuer"))
+    process = IssuerProcess(tmp_path_factory.mktemp("issuer"), accounts)
     process.start()
     yield process
     assert process.stop() == 0
 
 
 @pytest.fixture
-def make_issuer(tmp_path: Path) -> Iterator[Callable[..., IssuerProcess]]:
+def make_issuer(tmp_path: Path, accounts: Path) -> Iterator[Callable[..., IssuerProcess]]:
     """Servers with settings of their own, started by the test."""
     made: list[IssuerProcess] = []
 
     def make(**settings: Any) -> IssuerProcess:
         folder = tmp_path / f"issuer-{len(made)}"
         folder.mkdir()
-        made.append(IssuerProcess(folder, **settings))
+        made.append(IssuerProcess(folder, accounts, **settings))
         return made[-1]
 
     yield make
