@@ -1,0 +1,71 @@
+"""The whole federation, started once for the session, and a researcher signed in to it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cscale_cli.demo.session import HubSession
+from cscale_hub.local.lifecycle import Federation
+
+REAL_SCENES = Path(__file__).parents[3] / "shared/data/sentinel2-l1c-slovenia"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder needs the stack, and more time than a unit test."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.stack)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(600))
+
+
+@pytest.fixture(scope="session")
+def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """The local federation with simulated scenes."""
+    running = Federation(tmp_path_factory.mktemp("federation"))
+    running.start(print)
+    try:
+        yield running
+    finally:
+        running.stop(print)
+
+
+@pytest.fixture(scope="session")
+def researcher(federation: Federation) -> Iterator[HubSession]:
+    """A member of the Aqua Monitor VO, signed in, server started."""
+    with HubSession(federation.hub_url) as session:
+        session.sign_in("aqua", federation.passwords["aqua"])
+        session.start_server(print)
+        yield session
+
+
+@pytest.fixture(scope="session")
+def real_scenes() -> Path:
+    """The real Sentinel-2 scenes, where the folder is there."""
+    if not REAL_SCENES.is_dir():
+        pytest.skip(f"the folder of real scenes is not there: {REAL_SCENES.name}")
+    return REAL_SCENES
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Chromium's path; Debian's package ``chromium``."""
+    found = shutil.which("chromium")
+    if not found:
+        pytest.skip("install chromium (Debian) for the browser tests")
+    return found
+
+
+@pytest.fixture(scope="session")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go: ``CSCALE_SCREENSHOTS``, else a temporary folder."""
+    folder = os.environ.get("CSCALE_SCREENSHOTS")
+    path = Path(folder) if folder else tmp_path_factory.mktemp("screenshots")
+    path.mkdir(parents=True, exist_ok=True)
+    return path

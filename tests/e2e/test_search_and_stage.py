@@ -1,0 +1,181 @@
+"""Searching and staging as the server does it, at the edges: nothing there, damaged, full."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from cscale_cli.demo.session import HubSession
+from cscale_core.client import JobFailed
+from cscale_core.errors import InvalidInput
+from cscale_hub.local.archive import simulate
+from cscale_hub.local.lifecycle import Federation
+
+
+def scenes(researcher: HubSession, count: int) -> list[dict]:
+    found = researcher.workspace.search(
+        bbox=list(simulate.BBOX), collections=[simulate.COLLECTION], limit=count
+    )
+    items = [item for item in found["items"] if item["cscale:provider"] == "site-b"]
+    assert len(items) >= count
+    return items[:count]
+
+
+def by_id(answer: dict) -> dict[str, dict]:
+    return {provider["id"]: provider for provider in answer["providers"]}
+
+
+def test_dead_archive_is_reported_and_the_others_answer(researcher: HubSession) -> None:
+    answer = researcher.workspace.search(bbox=list(simulate.BBOX), limit=5)
+    providers = by_id(answer)
+    assert providers["site-c"]["status"] == "error"
+    assert providers["site-c"]["error"]
+    assert providers["site-b"]["status"] == "ok"
+    assert answer["items"]
+
+
+def test_empty_is_not_an_error(researcher: HubSession) -> None:
+    answer = researcher.workspace.search(
+        bbox=list(simulate.BBOX), datetime="1999-01-01T00:00:00Z/1999-12-31T00:00:00Z"
+    )
+    assert answer["items"] == []
+    assert by_id(answer)["site-b"]["status"] == "ok"
+    assert by_id(answer)["site-b"]["returned"] == 0
+
+
+def test_area_outside_everything_finds_nothing(researcher: HubSession) -> None:
+    answer = researcher.workspace.search(bbox=[170, -60, 171, -59])
+    assert answer["items"] == []
+    assert by_id(answer)["site-b"]["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"bbox": [1, 2, 3]},
+        {"bbox": [0, 50, 1, 40]},
+        {"datetime": "yesterday"},
+        {"limit": 0},
+        {"providers": ["nobody"]},
+        {"unknown": 1},
+    ],
+)
+def test_wrong_question_is_explained(researcher: HubSession, query: dict) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        researcher.workspace.search(**query)
+    assert caught.value.message
+
+
+def test_staged_twice_is_fetched_once(researcher: HubSession) -> None:
+    items = scenes(researcher, 2)
+    workspace = researcher.workspace
+    first = workspace.follow(workspace.stage(items, ["B03", "thumbnail"], register=False))
+    second = workspace.follow(workspace.stage(items, ["B03", "thumbnail"], register=False))
+    assert [item["id"] for item in first["results"]] == [item["id"] for item in items]
+    assert first["results"][0]["assets"].keys() == {"B03", "thumbnail"}
+    said = " ".join(line["message"] for line in workspace.logs(second["id"]))
+    assert "skipped" in said or "already" in said
+    path = first["results"][0]["assets"]["B03"]["href"].replace("s3://", "s3/")
+    assert researcher.read_file(path)[:4] in (b"II*\0", b"II+\0")
+
+
+def test_corrupt_file_is_refused_and_nothing_is_published(
+    federation: Federation, researcher: HubSession
+) -> None:
+    """The archive's file is cut short: declared size and checksum no longer match."""
+    item = copy.deepcopy(scenes(researcher, 3)[2])
+    path = federation.data / "archive/scenes" / item["id"] / "B04.tif"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    try:
+        with pytest.raises(JobFailed) as caught:
+            researcher.workspace.follow(
+                researcher.workspace.stage([item], ["B03", "B04"], register=False)
+            )
+    finally:
+        path.write_bytes(whole)
+    job = researcher.workspace.job(caught.value.details["job"])
+    assert job["error"]["code"] == "damaged_data"
+    assert job["error"]["hint"]
+    folder = f"s3/aquamonitor/products/{simulate.COLLECTION}/{item['id']}"
+    names = {entry["name"] for entry in researcher.list_folder(folder)}
+    assert "item.json" not in names
+    assert "B04.tif" not in names
+    repaired = researcher.workspace.follow(
+        researcher.workspace.stage([item], ["B03", "B04"], register=False)
+    )
+    assert repaired["results"][0]["id"] == item["id"]
+
+
+def test_corrupt_cog_without_a_checksum_is_found_by_opening_it(
+    federation: Federation, researcher: HubSession
+) -> None:
+    item = copy.deepcopy(scenes(researcher, 4)[3])
+    for member in ("file:checksum", "file:size"):
+        del item["assets"]["B11"][member]
+    path = federation.data / "archive/scenes" / item["id"] / "B11.tif"
+    whole = path.read_bytes()
+    path.write_bytes(b"\0" * len(whole))
+    try:
+        with pytest.raises(JobFailed) as caught:
+            researcher.workspace.follow(researcher.workspace.stage([item], ["B11"], register=False))
+    finally:
+        path.write_bytes(whole)
+    job = researcher.workspace.job(caught.value.details["job"])
+    assert job["error"]["code"] == "damaged_data"
+
+
+def test_address_inside_the_network_is_not_asked(researcher: HubSession) -> None:
+    """An item whose file lies at the metadata service of a cloud: refused, not fetched."""
+    item = copy.deepcopy(scenes(researcher, 1)[0])
+    item["assets"] = {"B03": item["assets"]["B03"] | {"href": "http://169.254.169.254/latest"}}
+    with pytest.raises((JobFailed, InvalidInput)) as caught:
+        researcher.workspace.follow(researcher.workspace.stage([item], None, register=False))
+    assert "169.254.169.254" in str(caught.value)
+
+
+def test_other_vos_bucket_is_out_of_reach(researcher: HubSession) -> None:
+    item = scenes(researcher, 1)[0]
+    with pytest.raises(InvalidInput):
+        researcher.workspace.stage([item], ["B03"], vo="waterwatch.c-scale.eu")
+
+
+def test_registered_items_carry_three_addresses(
+    federation: Federation, researcher: HubSession
+) -> None:
+    items = scenes(researcher, 2)
+    workspace = researcher.workspace
+    staged = workspace.follow(workspace.stage(items, ["B03"], register=True))["results"]
+    found = workspace.search(ids=[staged[0]["id"]], providers=["catalogue"])["items"]
+    assert len(found) == 1
+    asset = found[0]["assets"]["B03"]
+    assert asset["href"].startswith("s3://aquamonitor/products/")
+    assert set(asset["alternate"]) >= {"https", "mount"}
+    raw = json.loads(
+        researcher.get(
+            f"{federation.hub_url}/services/catalogue/collections/{simulate.COLLECTION}"
+            f"/items/{staged[0]['id']}"
+        ).text
+    )
+    canonical = raw["assets"]["B03"]["alternate"]["mount"]["href"]
+    assert canonical == "/s3/" + asset["href"].removeprefix("s3://")
+    again = workspace.register(staged)
+    assert {outcome["outcome"] for outcome in again["items"]} == {"unchanged"}
+
+
+def test_local_mount_path_is_a_file(researcher: HubSession) -> None:
+    status = researcher.workspace.call("GET", "status")
+    if status["mount_mode"] != "fuse":
+        pytest.skip("install fuse3 (Debian) and give access to /dev/fuse for mounted buckets")
+    items = scenes(researcher, 1)
+    workspace = researcher.workspace
+    staged = workspace.follow(workspace.stage(items, ["B03"], register=True))["results"]
+    asset = workspace.search(ids=[staged[0]["id"]], providers=["catalogue"])["items"][0]["assets"][
+        "B03"
+    ]
+    path = Path(asset["alternate"]["mount"]["href"])
+    assert path.is_file()
+    assert path.stat().st_size == asset["file:size"]
