@@ -182,7 +182,8 @@ class SparkApplication:
     :param driver_memory: as Spark writes it, ``1g``.
     :param environment: variables beside those inherited by the allow-list.
     :param conf: Spark properties; they win over the defaults of this module.
-    :param ui_proxy_base: path under which a proxy shows the UI, no slash at the end.
+    :param ui_proxy_base: path under which a proxy shows the UI, no slash at the end; ``{port}``
+        in it becomes the UI's port.
     """
 
     main: Path
@@ -227,7 +228,7 @@ def _configuration(app: SparkApplication, port: int) -> dict[str, str]:
         "spark.driver.extraJavaOptions": _JVM_OPTIONS,
     }
     if app.ui_proxy_base:
-        conf["spark.ui.proxyBase"] = app.ui_proxy_base.rstrip("/")
+        conf["spark.ui.proxyBase"] = app.ui_proxy_base.rstrip("/").replace("{port}", str(port))
     conf.update(app.conf)
     return conf
 
@@ -261,7 +262,10 @@ def start(app: SparkApplication) -> SparkProcess:
 
     conf = _configuration(app, _free_port())
     if conf["spark.ui.enabled"].lower() == "true":
-        ui = {"url": f"http://127.0.0.1:{conf['spark.ui.port']}", "proxy_base": app.ui_proxy_base}
+        ui = {
+            "url": f"http://127.0.0.1:{conf['spark.ui.port']}",
+            "proxy_base": conf.get("spark.ui.proxyBase", ""),
+        }
         write_atomically(work_dir / "ui.json", json.dumps(ui))
 
     environment = passed_environment(os.environ)

@@ -5,6 +5,7 @@ Light to import: an application's own code is only named here, never loaded.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,27 +53,30 @@ APPLICATIONS = {
 }
 
 
-def application(name: str) -> Application:
+def application(name: str, applications: Mapping[str, Application] = APPLICATIONS) -> Application:
     """The application of that name.
 
     :raises InvalidInput: when there is none.
     """
     try:
-        return APPLICATIONS[name]
+        return applications[name]
     except KeyError:
         raise InvalidInput(
             f"There is no Spark application {name!r}.",
-            hint="Known: " + ", ".join(sorted(APPLICATIONS)) + ".",
+            hint="Known: " + ", ".join(sorted(applications)) + ".",
         ) from None
 
 
-def validated(name: str, arguments: Any) -> dict[str, Any]:
+def validated(
+    name: str, arguments: Any, applications: Mapping[str, Application] = APPLICATIONS
+) -> dict[str, Any]:
     """The arguments as the application's model has them, as JSON values.
 
-    :raises InvalidInput: with one line per mistake.
+    :raises InvalidInput: with the first mistakes in the message, all in ``details``.
     """
+    model = application(name, applications).arguments
     try:
-        return application(name).arguments.model_validate(arguments).model_dump(mode="json")
+        return model.model_validate(arguments).model_dump(mode="json")
     except ValidationError as error:
         mistakes = [
             f"{'.'.join(map(str, mistake['loc'])) or 'arguments'}: {mistake['msg']}"

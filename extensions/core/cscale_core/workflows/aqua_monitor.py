@@ -251,8 +251,8 @@ def process_graph(parameters: AquaMonitorParameters, source: str = "") -> dict[s
 
     It follows the use case's own graph; dates are date-only, since strict back ends refuse labels
     such as ``2019-01-01 00:00:00``. ``align`` of ``resample_spatial`` is left to its default,
-    ``upper-left``, since not every back end knows it. Besides ``change``, the result, it saves the composites, the
-    image counts, the unmasked slope and the mask.
+    ``upper-left``, since not every back end knows it. Besides ``change``, the result, it saves the
+    composites, the image counts, the unmasked slope and the mask.
 
     :param source: URL of a STAC API collection for ``load_stac``; empty: ``load_collection`` of
         ``parameters.collection``.

@@ -118,11 +118,6 @@ def raster_metadata(path: str | Path, bands: Sequence[str] = ()) -> dict[str, An
             if dataset.nodata is not None:
                 nodata = dataset.nodata
                 facts["nodata"] = "nan" if math.isnan(nodata) else nodata
-            facts["_geometry"] = _footprint(dataset)
-            facts["_bbox"] = [
-                round(value, 7)
-                for value in transform_bounds(dataset.crs, "EPSG:4326", *dataset.bounds)
-            ]
     except rasterio.errors.RasterioError as error:
         raise DamagedData(f"{path} cannot be read as a raster.", reason=str(error)) from error
     return facts
@@ -153,9 +148,12 @@ def _statistics(dataset: Any, band: int) -> dict[str, float]:
     }
 
 
-def _footprint(dataset: Any) -> dict[str, Any]:
-    """The outline in longitude and latitude, with points along its edges."""
-    left, bottom, right, top = dataset.bounds
+def footprint(crs: str, bounds: Sequence[float]) -> tuple[dict[str, Any], list[float]]:
+    """Outline (with points along its edges) and bbox in longitude and latitude.
+
+    :param bounds: left, bottom, right, top in ``crs``.
+    """
+    left, bottom, right, top = bounds
     along = np.linspace(0, 1, _EDGE_POINTS)[:-1]
     xs = np.concatenate(
         [
@@ -173,9 +171,10 @@ def _footprint(dataset: Any) -> dict[str, Any]:
             top - along * (top - bottom),
         ]
     )
-    longitudes, latitudes = transform_points(dataset.crs, "EPSG:4326", xs.tolist(), ys.tolist())
+    longitudes, latitudes = transform_points(crs, "EPSG:4326", xs.tolist(), ys.tolist())
     ring = [[round(x, 7), round(y, 7)] for x, y in zip(longitudes, latitudes, strict=True)]
-    return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+    bbox = [round(value, 7) for value in transform_bounds(crs, "EPSG:4326", *bounds)]
+    return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}, bbox
 
 
 def _derived_from(inputs: Sequence[Mapping[str, Any]], site: Site) -> list[dict[str, str]]:
@@ -237,44 +236,80 @@ def result_item(
     :raises DamagedData: when a file cannot be read.
     :raises InvalidInput: when there are no files, or two have the same key.
     """
-    if not files:
-        raise InvalidInput("The job left no raster to describe.")
     if len({file.key for file in files}) != len(files):
         raise InvalidInput("Two result files have the same name.")
-    computed = (created or datetime.now(UTC)).astimezone(UTC).isoformat().replace("+00:00", "Z")
-    assets: dict[str, dict[str, Any]] = {}
-    facts: list[dict[str, Any]] = []
+    assets = {}
     for file in files:
-        metadata = raster_metadata(file.path, file.bands)
-        facts.append(metadata)
         address = addresses.parse(file.href, site)
-        place = addresses.asset_addresses(address, site) if address else {"href": file.href}
         assets[file.key] = {
-            **place,
+            **(addresses.asset_addresses(address, site) if address else {"href": file.href}),
             "type": COG_TYPE,
             "roles": ["data"],
             "title": file.title or file.key,
-            **{key: value for key, value in metadata.items() if not key.startswith("_")},
+            **raster_metadata(file.path, file.bands),
             "file:size": file.path.stat().st_size,
             "file:checksum": multihash(file.path),
         }
-    first = facts[0]
-    same_grid = all(f[key] == first[key] for f in facts for key in _PROJECTION)
-    boxes = [f["_bbox"] for f in facts]
-    bbox = [
-        min(box[0] for box in boxes),
-        min(box[1] for box in boxes),
-        max(box[2] for box in boxes),
-        max(box[3] for box in boxes),
-    ]
-    west, south, east, north = bbox
-    outline = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-    geometry = first["_geometry"] if same_grid else {"type": "Polygon", "coordinates": [outline]}
+    return described_item(
+        assets,
+        identifier=identifier,
+        collection=collection,
+        site=site,
+        lineage=lineage,
+        title=title,
+        period=period,
+        created=created,
+    )
 
+
+def described_item(
+    assets: dict[str, dict[str, Any]],
+    *,
+    identifier: str,
+    collection: str,
+    site: Site,
+    lineage: Lineage,
+    title: str = "",
+    period: tuple[datetime, datetime] | None = None,
+    created: datetime | None = None,
+    bbox: Sequence[float] | None = None,
+) -> dict[str, Any]:
+    """The item around assets that already say what they are.
+
+    :param assets: at least one, with the members of the projection extension where known.
+    :param bbox: where the result lies, for assets that do not say it.
+    :raises InvalidInput: when there are no assets.
+    """
+    if not assets:
+        raise InvalidInput("The job left no file to describe.")
+    computed = _text(created or datetime.now(UTC))
+    placed = [
+        asset
+        for asset in assets.values()
+        if asset.get("proj:bbox") and (asset.get("proj:code") or asset.get("proj:wkt2"))
+    ]
+    outlines = [
+        footprint(str(asset.get("proj:code") or asset["proj:wkt2"]), asset["proj:bbox"])
+        for asset in placed
+    ]
+    same_grid = len(placed) == len(assets) and all(
+        asset.get(key) == placed[0].get(key) for asset in placed for key in _PROJECTION
+    )
+    boxes = [box for _, box in outlines] or ([list(bbox)] if bbox else [])
+    geometry: dict[str, Any] | None = None
+    whole: list[float] | None = None
+    if boxes:
+        whole = [
+            min(box[0] for box in boxes),
+            min(box[1] for box in boxes),
+            max(box[2] for box in boxes),
+            max(box[3] for box in boxes),
+        ]
+        west, south, east, north = whole
+        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+        geometry = outlines[0][0] if same_grid else {"type": "Polygon", "coordinates": [ring]}
     if period is not None:
-        start, end = (
-            moment.astimezone(UTC).isoformat().replace("+00:00", "Z") for moment in period
-        )
+        start, end = map(_text, period)
     else:
         start, end = _period(lineage.inputs) or (computed, computed)
     properties: dict[str, Any] = {
@@ -296,16 +331,22 @@ def result_item(
             "expression": lineage.expression,
         }
     if same_grid:
-        properties.update({key: first[key] for key in _PROJECTION})
-    return {
+        properties.update({key: placed[0][key] for key in _PROJECTION if key in placed[0]})
+    item: dict[str, Any] = {
         "type": "Feature",
         "stac_version": STAC_VERSION,
         "stac_extensions": list(EXTENSIONS),
         "id": identifier,
         "collection": collection,
         "geometry": geometry,
-        "bbox": bbox,
         "properties": properties,
         "links": _derived_from(lineage.inputs, site),
         "assets": assets,
     }
+    if whole is not None:
+        item["bbox"] = whole
+    return item
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
