@@ -1,0 +1,122 @@
+"""Seconds of each step of the journey, and memory: ``python -m benchmarks.journey [--json FILE]``.
+
+Runs ``cscale demo`` and samples the memory of all its processes. The bounds are those the product
+promises: the whole in less than four minutes, below six GiB, on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+GOAL_SECONDS = 240.0
+GOAL_GIB = 6.0
+
+
+def _resident(folder: str, root: int) -> int:
+    """Bytes of proportional memory of every process that belongs to the demo."""
+    total = 0
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().decode(errors="replace")
+            environment = (entry / "environ").read_bytes().decode(errors="replace")
+            if int(entry.name) != root and folder not in command and folder not in environment:
+                continue
+            for line in (entry / "smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+        except OSError:
+            continue  # it ended while we looked, or is not ours
+    return total
+
+
+def measure() -> tuple[dict[str, Any], float, int]:
+    """One demo run: its report, its seconds, its largest memory in bytes.
+
+    :raises RuntimeError: when the demo fails; a failed run has no figures.
+    """
+    with tempfile.TemporaryDirectory(prefix="cscale-bench-") as folder:
+        started = time.monotonic()
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("cscale"), "demo", "--data", folder],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        largest = 0
+        while True:
+            try:
+                process.wait(timeout=0.5)
+                break
+            except subprocess.TimeoutExpired:
+                largest = max(largest, _resident(folder, process.pid))
+        seconds = time.monotonic() - started
+        if process.returncode:
+            output = process.stdout.read() if process.stdout else ""
+            raise RuntimeError(f"the demo failed:\n{output}")
+        report: dict[str, Any] = json.loads(Path(folder, "demo/report.json").read_text())
+        return report, seconds, largest
+
+
+def rows(report: dict[str, Any], seconds: float, memory: int) -> list[dict[str, Any]]:
+    """The figures in the common shape of all benchmarks; the other is the promised bound."""
+
+    def row(name: str, ours: float, bound: float, unit: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "ours": round(ours, 2),
+            "other": bound,
+            "other_name": "promised bound",
+            "unit": unit,
+            "ratio": round(ours / bound, 3),
+            "goal": 1.0,
+            "met": ours <= bound,
+        }
+
+    found = [
+        row("whole journey", seconds, GOAL_SECONDS, "s"),
+        row("memory at its largest", memory / 2**30, GOAL_GIB, "GiB"),
+    ]
+    for step in report["steps"]:
+        found.append(row(f"step: {step['name']}", step["seconds"], GOAL_SECONDS, "s"))
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.journey", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    found = rows(*measure())
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    table = Table(title=f"The journey on {machine}")
+    for heading in ("", "measured", "bound", "unit", "met"):
+        table.add_column(heading, justify="left" if heading in ("", "unit", "met") else "right")
+    for entry in found:
+        table.add_row(
+            entry["name"],
+            f"{entry['ours']:.2f}",
+            f"{entry['other']:g}",
+            entry["unit"],
+            "yes" if entry["met"] else "NO",
+        )
+    Console().print(table)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return 0 if all(entry["met"] for entry in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
