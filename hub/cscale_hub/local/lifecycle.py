@@ -91,6 +91,7 @@ class Federation:
     :param extra_providers: further STAC APIs to search, as mappings of
         :class:`~cscale_hub.settings.ProviderSettings`.
     :param extra_hosts: further hosts that users' servers may ask.
+    :param without: services that are not started, for tests that do not need them.
     :param port: the port to open in the browser; else the one of last time, else 8000.
     :param settings: members of the settings that win over file and environment.
     """
@@ -103,6 +104,7 @@ class Federation:
         archive_title: str = "Archive of site B",
         extra_providers: Iterable[Mapping[str, Any]] = (),
         extra_hosts: Iterable[str] = (),
+        without: Iterable[str] = (),
         port: int | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
@@ -117,6 +119,7 @@ class Federation:
                     ProviderSettings.model_validate(provider) for provider in extra_providers
                 ),
                 extra_hosts=tuple(extra_hosts),
+                without=frozenset(without),
             )
         except ValidationError as error:
             raise FederationError(f"An extra provider is not valid: {describe(error)}") from error
@@ -405,8 +408,15 @@ class Federation:
             healthy=healthy,
             detail=detail,
             restarts=int(state.get("restarts", 0)),
-            memory=system.resident_bytes(pid) if alive else 0,
+            memory=system.resident_bytes(pid, self._apart(name)) if alive else 0,
         )
+
+    def _apart(self, name: str) -> list[int]:
+        """Services run below the hub, but are not the hub."""
+        if name != "hub":
+            return []
+        states = (_program_state(self.layout, each) for each in services.SERVICES)
+        return [state["launcher"] for state in states if "launcher" in state]
 
     # -- stopping --------------------------------------------------------------------------------
 

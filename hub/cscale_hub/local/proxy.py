@@ -25,7 +25,11 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders
 from tornado.iostream import StreamClosedError
 from tornado.web import Application
-from tornado.websocket import WebSocketClientConnection, websocket_connect
+from tornado.websocket import (
+    WebSocketClientConnection,
+    WebSocketClosedError,
+    websocket_connect,
+)
 
 from cscale_hub.local.run import die_with_parent
 
@@ -168,6 +172,17 @@ class StreamingProxyHandler(ProxyHandler):  # type: ignore[misc]  # the package 
                 self.finish()
                 return
             await self._unavailable(error)
+
+    async def on_message(self, message: str | bytes) -> None:
+        """A message of the browser; binary stays binary (kernels speak binary frames)."""
+        if self.ws_client is None:
+            return
+        if self.target:
+            self.proxy.update_last_activity(self.target["prefix"])
+        try:
+            await self.ws_client.write_message(message, binary=isinstance(message, bytes))
+        except WebSocketClosedError:
+            self.close(1001)
 
     def _from_upstream(self, message: str | bytes | None) -> None:
         client: WebSocketClientConnection | None = self.ws_client

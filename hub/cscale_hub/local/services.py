@@ -96,6 +96,7 @@ class Wishes:
     archive_title: str = "Archive of site B"
     extra_providers: tuple[ProviderSettings, ...] = ()
     extra_hosts: tuple[str, ...] = ()
+    without: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,9 @@ def resolved_settings(settings: Settings, ports: Mapping[str, int], wishes: Wish
     ]
     hosts = [f"127.0.0.1:{ports[name]}" for name in ("hub", "s3", SITE_B, SITE_C)]
     services = [
-        ServiceSettings(name=name, port=ports[name], routed=name in ROUTED) for name in SERVICES
+        ServiceSettings(name=name, port=ports[name], routed=name in ROUTED)
+        for name in SERVICES
+        if name not in wishes.without
     ]
     identity = settings.identity.model_copy(
         update={
@@ -335,7 +338,7 @@ def programs(
     """
     layout = Layout(settings.data)
     local = {name: f"http://127.0.0.1:{ports[name]}" for name in SERVICES}
-    return [
+    everything = [
         Program(
             "issuer",
             "sign-in",
@@ -393,6 +396,8 @@ def programs(
             routed=True,
         ),
     ]
+    started = {service.name for service in settings.services}
+    return [program for program in everything if program.name in started]
 
 
 def write_programs(settings: Settings, running: list[Program]) -> None:

@@ -127,12 +127,14 @@ def unmount_below(folder: Path) -> list[Path]:
     return mounts_below(folder)
 
 
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process and its descendants; 0 when it is gone.
+def resident_bytes(pid: int, without: Iterable[int] = ()) -> int:
+    """Memory of a process and its descendants; 0 when it is gone.
 
     Proportional where the kernel tells it (shared pages counted once), else resident.
+
+    :param without: descendants that are not counted, nor are theirs.
     """
-    return sum(_memory(member) for member in _descendants(pid))
+    return sum(_memory(member) for member in _descendants(pid, frozenset(without)))
 
 
 def _memory(pid: int) -> int:
@@ -150,7 +152,7 @@ def _memory(pid: int) -> int:
     return 0
 
 
-def _descendants(pid: int) -> list[int]:
+def _descendants(pid: int, without: frozenset[int]) -> list[int]:
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -164,7 +166,7 @@ def _descendants(pid: int) -> list[int]:
     while waiting:
         member = waiting.pop()
         family.append(member)
-        waiting.extend(children.get(member, ()))
+        waiting.extend(child for child in children.get(member, ()) if child not in without)
     return family
 
 

@@ -31,7 +31,9 @@ from cscale_hub.vos import VOFile, roles_in_groups
 
 MOUNT_FOLDER = "s3"
 GETTING_STARTED = "Getting started.ipynb"
-_ANNOUNCEMENTS = "@jupyterlab/apputils-extension:announcements"
+# Front-end extensions that would ask servers on the internet: Jupyter's news, and jupyter-fs with
+# its web fonts (it comes with other packages; its server side is not used here).
+_DISABLED_EXTENSIONS = ("@jupyterlab/apputils-extension:announcements", "jupyter-fs")
 _COPIED = ".notebooks-copied"
 # Programs and language; nothing else of the hub's environment reaches a user's server.
 _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "JAVA_HOME", "TZ", "VIRTUAL_ENV")
@@ -139,7 +141,8 @@ class LocalSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterH
             json.dumps(server_config(), indent=1), encoding="utf-8"
         )
         (state / "jupyter" / "labconfig" / "page_config.json").write_text(
-            json.dumps({"disabledExtensions": {_ANNOUNCEMENTS: True}}), encoding="utf-8"
+            json.dumps({"disabledExtensions": dict.fromkeys(_DISABLED_EXTENSIONS, True)}),
+            encoding="utf-8",
         )
         copy_notebooks(self.cscale_settings.spawn.notebooks, home)
 
