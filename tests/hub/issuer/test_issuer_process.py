@@ -79,6 +79,19 @@ def test_secret_file_that_others_can_read_is_refused(make_issuer, name):
     assert "chmod 600" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["issuer.sqlite3", "keys.json"])
+def test_damaged_state_is_named_and_left_as_it_is(make_issuer, name):
+    issuer = make_issuer()
+    damaged = issuer.data_dir / name
+    damaged.write_bytes(b"damaged " * 100)
+    damaged.chmod(0o600)
+    done = run(issuer)
+    assert done.returncode == 2
+    assert str(damaged) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert damaged.read_bytes() == b"damaged " * 100
+
+
 def test_taken_port_is_said(make_issuer):
     issuer = make_issuer()
     with socket.socket() as taken:

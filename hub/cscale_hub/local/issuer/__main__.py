@@ -13,7 +13,7 @@ import waitress  # type: ignore[import-untyped]
 
 from cscale_hub.local.issuer.app import MAX_BODY_BYTES, create_app
 from cscale_hub.local.issuer.config import ConfigError, load_config
-from cscale_hub.local.issuer.files import InsecureFile, make_private_dir
+from cscale_hub.local.issuer.files import DamagedState, InsecureFile, make_private_dir
 from cscale_hub.local.issuer.keys import KeyRing
 from cscale_hub.local.issuer.users import UsersError
 
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"signing with key {kid} from now on")
             return 0
         app = create_app(config)
-    except (ConfigError, UsersError, InsecureFile) as error:
+    except (ConfigError, UsersError, InsecureFile, DamagedState) as error:
         log.error("%s", error)
         return 2
     signal.signal(signal.SIGTERM, _stop)

@@ -11,6 +11,10 @@ class InsecureFile(Exception):
     """A secret file that group or others may read or write."""
 
 
+class DamagedState(Exception):
+    """What the identity provider kept in ``data_dir`` cannot be used by this program."""
+
+
 def make_private_dir(path: Path) -> None:
     """Create a folder of mode 0700, or tighten an existing one to it."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from joserfc.jwk import KeySet, RSAKey
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from cscale_hub.local.issuer.files import read_private, write_private
+from cscale_hub.local.issuer.files import DamagedState, read_private, write_private
 
 RETIRE_LEEWAY_SECONDS = 60
 """A verifier's clock may be this much behind ours."""
@@ -40,7 +40,10 @@ STORED_KEYS = TypeAdapter(list[StoredKey])
 
 
 class KeyRing:
-    """The keys in ``data_dir/keys.json``; a rotation by another process is noticed."""
+    """The keys in ``data_dir/keys.json``; a rotation by another process is noticed.
+
+    :raises DamagedState: the file exists and holds no usable keys.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / "keys.json"
@@ -51,6 +54,7 @@ class KeyRing:
         with self._file_lock():
             if not self._path.exists():
                 self._write([_new_key()])
+        self.signing_key()
 
     @contextmanager
     def _file_lock(self) -> Iterator[None]:
@@ -66,7 +70,14 @@ class KeyRing:
         write_private(self._path, json.dumps(content, indent=1).encode())
 
     def _read(self) -> list[StoredKey]:
-        return STORED_KEYS.validate_json(read_private(self._path))
+        try:
+            keys = STORED_KEYS.validate_json(read_private(self._path))
+        except ValidationError:
+            # The cause is left out: it would quote private keys.
+            raise DamagedState(f"{self._path} does not hold signing keys") from None
+        if all(key.retires is not None for key in keys):
+            raise DamagedState(f"{self._path} holds no key to sign with")
+        return keys
 
     def _current(self) -> list[tuple[StoredKey, RSAKey]]:
         """All keys still in force, newest first."""

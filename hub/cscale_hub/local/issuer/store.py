@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cscale_hub.local.issuer.files import DamagedState
+
 SCHEMA_VERSION = 1
 SCHEMA = """
 CREATE TABLE sessions (
@@ -180,6 +182,8 @@ class Store:
     """The SQLite file ``data_dir/issuer.sqlite3`` (rollback journal, so NFS is fine too).
 
     One connection per transaction: few requests per second, and no state shared by threads.
+
+    :raises DamagedState: the file is no database, or of another version of this program.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -187,6 +191,13 @@ class Store:
         # The journal takes over the mode of the database file.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
         self._path.chmod(0o600)
+        try:
+            self._migrate()
+        except sqlite3.DatabaseError as error:
+            raise DamagedState(f"{self._path}: {error}") from error
+        self._pruned_at = 0.0
+
+    def _migrate(self) -> None:
         with self._write() as db:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
@@ -194,10 +205,9 @@ class Store:
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             elif version != SCHEMA_VERSION:
-                raise RuntimeError(
+                raise DamagedState(
                     f"{self._path} has schema {version}, this program knows {SCHEMA_VERSION}"
                 )
-        self._pruned_at = 0.0
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=10, isolation_level=None)
