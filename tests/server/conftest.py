@@ -220,7 +220,7 @@ class Server:
 
     @property
     def extension(self) -> Any:
-        return self.app.extension_manager.extension_points["cscale_server"].app
+        return self.app.extension_manager.extension_points["cscale"].app
 
     async def api(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
         return await self.http.request(method, f"cscale/api/v1/{path}", **kwargs)

@@ -202,7 +202,7 @@ class CScaleExtension(ExtensionApp):
         if starting is not None:
             detail = "search and jobs are being started"
             if starting.done() and not starting.cancelled():
-                failure = starting.exception()
+                failure = starting.exception() or starting.result().problem
                 ready, detail = failure is None, str(failure or "")
         return Status(
             version=_version(),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cscale_core.errors import CScaleError
 from cscale_core.jobs.model import Job
 from cscale_core.site import Site
 from cscale_server.listener import CredentialSource
@@ -68,6 +69,11 @@ class Backend:
     async def stop(self) -> None:
         """Stop watching. Jobs of remote engines go on and are found again at the next start."""
         await self._open.aclose()
+
+    @property
+    def problem(self) -> CScaleError | None:
+        """Why the list of jobs cannot be used (its file is damaged); None when all is well."""
+        return self.jobs.problem
 
     async def search(self, query: SearchQuery) -> SearchResult:
         """Ask every provider of the federation."""

@@ -144,11 +144,3 @@ class Results(BaseModel):
 
     type: Literal["FeatureCollection"] = "FeatureCollection"
     features: list[Item]
-
-
-class RegisterAnswer(BaseModel):
-    """What became of each item."""
-
-    model_config = ConfigDict(extra="allow")
-
-    items: list[dict[str, Any]] = Field(description="Per item: id, outcome, and why.")

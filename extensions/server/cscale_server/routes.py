@@ -32,6 +32,7 @@ from cscale_core.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from cscale_core.ingest.register import RegisterReport
 from cscale_core.jobs.model import Job, JobSpec
 from cscale_core.site import Site
 from cscale_server import problems
@@ -39,7 +40,6 @@ from cscale_server.models import (
     JobList,
     JobSummary,
     Logs,
-    RegisterAnswer,
     RegisterRequest,
     Results,
     SearchAnswer,
@@ -477,7 +477,7 @@ ROUTES: tuple[Route, ...] = (
             Operation(
                 "post",
                 "Write staged items to the community's catalogue",
-                RegisterAnswer,
+                RegisterReport,
                 request=RegisterRequest,
                 errors=_UPSTREAM,
             ),
@@ -535,7 +535,7 @@ ROUTES: tuple[Route, ...] = (
             Operation(
                 "post",
                 "Write a job's result items to the community's catalogue",
-                RegisterAnswer,
+                RegisterReport,
                 errors=(NotFound, Conflict, *_UPSTREAM),
             ),
         ),

@@ -1,0 +1,554 @@
+"""The REST API: who may, what is refused and how, and that answers are as OpenAPI says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from jupyter_server.auth import Authorizer
+from tornado.websocket import websocket_connect
+from traitlets.config import Config
+
+from cscale_core.catalog.federation import ProviderReport, SearchQuery, SearchResult
+from cscale_core.errors import (
+    Conflict,
+    CScaleError,
+    DamagedData,
+    Forbidden,
+    InvalidInput,
+    LoginRequired,
+    NotFound,
+    StorageFull,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from cscale_core.ingest.register import ItemOutcome, RegisterReport
+from cscale_core.jobs.model import Job, JobSpec, JobStatus, LogLine
+from cscale_server import openapi, routes
+from cscale_server.backend import Backend, Surroundings
+from cscale_server.problems import STATUS
+from cscale_server.routes import ROUTES
+
+OPENAPI_FILE = Path(openapi.__file__).parents[1] / "openapi.yaml"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ITEM = {
+    "type": "Feature",
+    "id": "scene",
+    "collection": "s2",
+    "assets": {"B03": {"href": "s3://aquamonitor/products/s2/scene/B03.tif"}},
+}
+SPEC = {"engine": "openeo", "title": "A job", "process": {"process_graph": {}}}
+BODIES: dict[str, Any] = {
+    "search": {"bbox": [0, 0, 1, 1]},
+    "stage": {"items": [ITEM]},
+    "register": {"items": [ITEM]},
+    "jobs": SPEC,
+}
+
+
+class FakeJobs:
+    """A list of jobs that keeps them in memory and runs nothing."""
+
+    problem = None
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._tell = surroundings.on_change
+        self.kept: dict[str, Job] = {}
+        self.failure: Exception | None = None
+
+    async def submit(self, spec: JobSpec, idempotency_key: str = "") -> Job:
+        if self.failure is not None:
+            raise self.failure
+        for job in self.kept.values():
+            if idempotency_key and job.idempotency_key == idempotency_key:
+                return job
+        number = len(self.kept) + 1
+        job = Job(
+            id=f"job-{number}",
+            revision=number,
+            spec=spec,
+            created=NOW,
+            updated=NOW,
+            results=[ITEM],
+            idempotency_key=idempotency_key,
+        )
+        self.kept[job.id] = job
+        self._tell(job)
+        return job
+
+    async def get(self, job_id: str) -> Job:
+        if job_id not in self.kept:
+            raise NotFound(f"There is no job {job_id}.")
+        return self.kept[job_id]
+
+    async def list(self, since: int = 0) -> list[Job]:
+        return [job for job in self.kept.values() if job.revision > since]
+
+    async def cancel(self, job_id: str) -> Job:
+        job = await self.get(job_id)
+        if job.status.ended:
+            raise Conflict(f"Job {job_id} has ended.")
+        change = {"status": JobStatus.CANCELED, "revision": job.revision + 1}
+        self.kept[job_id] = job.model_copy(update=change)
+        self._tell(self.kept[job_id])
+        return self.kept[job_id]
+
+    async def delete(self, job_id: str) -> None:
+        job = await self.get(job_id)
+        if not job.status.ended:
+            raise Conflict(f"Job {job_id} has not ended.")
+        del self.kept[job_id]
+
+    async def logs(self, job_id: str, after: int = 0, limit: int = 500) -> Any:
+        await self.get(job_id)
+        lines = [
+            LogLine(id=number, time=NOW, level="info", message=f"line {number}")
+            for number in range(1, 11)
+        ]
+        return lines[after : after + limit]
+
+    async def publish(self, job_id: str) -> RegisterReport:
+        await self.get(job_id)
+        return await FakeBackend.report()
+
+
+class FakeBackend(Backend):
+    """Everything the routes stand on, without networks."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        super().__init__(surroundings)
+        self.jobs = FakeJobs(surroundings)  # type: ignore[assignment]
+
+    async def start(self) -> None:
+        """Nothing to open."""
+
+    @staticmethod
+    async def report() -> RegisterReport:
+        return RegisterReport(items=[ItemOutcome(id="scene", collection="s2", outcome="created")])
+
+    async def search(self, query: SearchQuery) -> SearchResult:
+        items = [] if query.ids == ["none"] else [{**ITEM, "cscale:provider": "site-a"}]
+        return SearchResult(items, [ProviderReport(id="site-a", title="Site A", status="ok")])
+
+    async def register(self, items: list[dict[str, Any]]) -> RegisterReport:
+        return await self.report()
+
+
+@pytest.fixture
+async def server(start_server: Any, make_site: Any) -> Any:
+    started = await start_server(make_site(), with_backend())
+    await started.extension.backend()
+    return started
+
+
+def with_backend(**more: Any) -> Config:
+    return Config({"CScaleExtension": {"backend_class": FakeBackend}, **more})
+
+
+def every_call() -> list[tuple[str, str]]:
+    return [
+        (operation.method, route.path.replace("{job_id}", "job-1"))
+        for route in ROUTES
+        for operation in route.operations
+    ]
+
+
+def is_problem(body: Any) -> bool:
+    return {"code", "message", "hint", "retryable", "request_id"} <= body.keys()
+
+
+async def call(server: Any, method: str, path: str, **kwargs: Any) -> Any:
+    if method == "post" and "json" not in kwargs and "content" not in kwargs:
+        kwargs["json"] = BODIES.get(path, {})
+    return await server.api(method, path, **kwargs)
+
+
+# -- loading -----------------------------------------------------------------------------------
+
+
+def test_importing_the_extension_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, cscale_server; cscale_server._jupyter_server_extension_points();"
+        "import cscale_server.contents;"
+        "heavy = {'rasterio', 'openeo', 'boto3', 'botocore', 'leafmap', 'pandas', 'xarray',"
+        " 'pystac_client', 'geopandas', 'pyspark'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+async def test_kernels_inherit_the_way_to_credentials(server: Any) -> None:
+    assert os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"].startswith("http://127.0.0.1:")
+    assert os.environ["CSCALE_TOKEN_URL"].startswith("http://127.0.0.1:")
+    assert Path(os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]).exists()
+    assert os.environ["AWS_ENDPOINT_URL_S3"] == "http://127.0.0.1:9"
+
+
+async def test_without_a_site_jupyter_works_and_the_api_explains(start_server: Any) -> None:
+    server = await start_server(None)
+    status = (await server.api("GET", "status")).json()
+    assert status["ready"] is False
+    assert "CSCALE_SITE_FILE" in status["detail"]
+    answer = await server.api("GET", "jobs")
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "not_configured"
+    assert (await server.contents("GET", "")).status_code == 200
+
+
+async def test_a_backend_that_cannot_start_is_explained(
+    start_server: Any, make_site: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(self: Any) -> None:
+        raise StorageFull("The disk is full.")
+
+    monkeypatch.setattr(FakeBackend, "start", fail)
+    server = await start_server(make_site(), with_backend())
+    answer = await server.api("GET", "jobs")
+    assert answer.status_code == 503
+    assert "The disk is full." in answer.json()["message"]
+    status = (await server.api("GET", "status")).json()
+    assert (status["ready"], status["detail"]) == (False, "The disk is full.")
+
+
+# -- who may -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "path"), every_call())
+async def test_nothing_is_open_without_a_login(server: Any, method: str, path: str) -> None:
+    answer = await call(server, method, path, headers={"Authorization": "token wrong"})
+    assert answer.status_code == 403
+    assert is_problem(answer.json())
+    assert not server.extension._starting.result().jobs.kept
+
+
+class Denying(Authorizer):
+    """Says no, and remembers to what."""
+
+    asked: list[tuple[str, str]] = []  # noqa: RUF012
+
+    def is_authorized(self, handler: Any, user: Any, action: str, resource: str) -> bool:
+        self.asked.append((action, resource))
+        return False
+
+
+async def test_the_authorizer_is_asked_for_every_verb_of_every_handler(
+    start_server: Any, make_site: Any
+) -> None:
+    config = with_backend(ServerApp={"authorizer_class": Denying})
+    server = await start_server(make_site(), config)
+    Denying.asked.clear()
+    checked = 0
+    for pattern, handler, _ in routes.handlers(server.extension):
+        path = pattern.removeprefix("cscale/api/v1").lstrip("/")
+        path = path.replace("([^/]+)", "job-1").replace("(?:/(.*))?", "unknown")
+        for method in ("get", "post", "put", "patch", "delete", "head"):
+            if method not in vars(handler):
+                continue
+            answer = await call(server, method, path)
+            assert answer.status_code == 403, (method, path)
+            assert is_problem(answer.json())
+            expected = ("read" if method == "get" else "write", handler.auth_resource)
+            assert Denying.asked[-1] == expected, (method, path)
+            checked += 1
+    assert checked == len(every_call()) + 5
+    assert all(resource.startswith("cscale:") for _, resource in Denying.asked)
+
+
+WRITES = [(m, p) for m, p in every_call() if m != "get" and p != "search"]
+
+
+@pytest.mark.parametrize(("method", "path"), WRITES)
+async def test_on_a_shared_server_only_the_owner_changes_things(
+    server: Any, method: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTERHUB_USER", "the-owner")
+    answer = await call(server, method, path)
+    assert answer.status_code == 403
+    assert answer.json()["code"] == "forbidden"
+    assert "owner" in answer.json()["message"]
+    assert (await server.api("GET", "jobs")).status_code == 200
+
+
+async def test_a_browser_needs_the_xsrf_token(server: Any) -> None:
+    server.http.headers.pop("Authorization")
+    await server.http.get("api/me?token=only-for-tests")
+    assert (await server.api("GET", "jobs")).status_code == 200
+    answer = await server.api("POST", "jobs", json=SPEC)
+    assert answer.status_code == 403
+    assert "_xsrf" in answer.json()["message"]
+    await server.http.get("login")
+    token = server.http.cookies.get("_xsrf")
+    answer = await server.api("POST", "jobs", json=SPEC, headers={"X-XSRFToken": token})
+    assert answer.status_code == 201
+
+
+# -- bodies and errors ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'"text"', b"\xff"])
+async def test_a_body_that_is_no_object_is_400(server: Any, content: bytes) -> None:
+    answer = await server.api("POST", "jobs", content=content)
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "invalid_input"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("jobs", {}, "engine"),
+        ("jobs", {**SPEC, "engine": "abacus"}, "engine"),
+        ("jobs", {**SPEC, "unknown": 1}, "unknown"),
+        ("search", {"bbox": [1]}, "bbox"),
+        ("search", {"limit": 0}, "limit"),
+        ("stage", {}, "body"),
+        ("stage", {"items": []}, "items"),
+        ("stage", {"items": [ITEM], "query": {}}, "body"),
+        ("stage", {"query": {"limit": "many"}}, "query.limit"),
+        ("register", {"items": "none"}, "items"),
+    ],
+)
+async def test_wrong_fields_are_named(server: Any, path: str, body: Any, field: str) -> None:
+    answer = await server.api("POST", path, json=body)
+    assert answer.status_code == 422
+    problem = answer.json()
+    assert problem["code"] == "invalid_input"
+    assert [entry["field"] for entry in problem["details"]["fields"]] == [field]
+    assert field in problem["message"]
+
+
+async def test_a_body_that_is_too_large_is_refused(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "MAX_BODY", 100)
+    answer = await server.api("POST", "search", json={"ids": ["x" * 200]})
+    assert answer.status_code == 413
+    assert answer.json()["code"] == "invalid_input"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (InvalidInput, 422),
+        (LoginRequired, 401),
+        (Forbidden, 403),
+        (NotFound, 404),
+        (Conflict, 409),
+        (DamagedData, 422),
+        (UpstreamError, 502),
+        (UpstreamTimeout, 504),
+        (StorageFull, 507),
+        (CScaleError, 500),
+    ],
+)
+async def test_each_kind_of_failure_has_its_status(
+    server: Any, kind: type[CScaleError], status: int
+) -> None:
+    error = kind("It went wrong.", hint="Try this.", retryable=True, fact=1)
+    (await server.extension.backend()).jobs.failure = error
+    answer = await server.api("POST", "jobs", json=SPEC)
+    assert answer.status_code == status
+    assert answer.json() == {
+        "code": kind.code,
+        "message": "It went wrong.",
+        "hint": "Try this.",
+        "retryable": True,
+        "details": {"fact": 1},
+        "request_id": answer.headers["X-Request-ID"],
+    }
+
+
+def test_every_error_of_the_core_has_a_status() -> None:
+    def below(kind: type[CScaleError]) -> set[type[CScaleError]]:
+        return {kind}.union(*(below(child) for child in kind.__subclasses__()))
+
+    of_core = {kind for kind in below(CScaleError) if kind.__module__ == "cscale_core.errors"}
+    assert of_core <= STATUS.keys()
+
+
+async def test_a_fault_of_ours_goes_to_the_log_and_not_to_the_browser(
+    server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    (await server.extension.backend()).jobs.failure = RuntimeError("inner detail")
+    answer = await server.api("POST", "jobs", json=SPEC)
+    assert answer.status_code == 500
+    assert "inner detail" not in answer.text
+    assert "Traceback" not in answer.text
+    assert answer.json()["request_id"] in caplog.text
+    assert "inner detail" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["", "nothing", "jobs/a/b/c", "jobs/job-1/dance"])
+async def test_an_unknown_path_is_a_problem_in_json(server: Any, path: str) -> None:
+    answer = await server.api("GET", path)
+    assert answer.status_code == 404
+    assert is_problem(answer.json())
+
+
+async def test_a_wrong_verb_is_a_problem_in_json(server: Any) -> None:
+    answer = await server.api("PUT", "jobs", json={})
+    assert answer.status_code == 405
+    assert answer.json()["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize("query", ["since=-1", "since=x", "since=99999999999999999"])
+async def test_a_cursor_that_is_no_number_is_refused(server: Any, query: str) -> None:
+    assert (await server.api("GET", f"jobs?{query}")).status_code == 422
+
+
+# -- jobs --------------------------------------------------------------------------------------
+
+
+async def test_a_job_goes_its_way(server: Any) -> None:
+    made = await server.api("POST", "jobs", json=SPEC)
+    assert made.status_code == 201
+    assert made.headers["Location"] == "/user/u%40test/cscale/api/v1/jobs/job-1"
+    listed = (await server.api("GET", "jobs?since=0")).json()
+    assert [job["id"] for job in listed["jobs"]] == ["job-1"]
+    assert "process" not in listed["jobs"][0]["spec"]
+    assert (await server.api("GET", f"jobs?since={listed['revision']}")).json()["jobs"] == []
+    lines = (await server.api("GET", "jobs/job-1/logs?after=3&limit=2")).json()
+    assert [line["id"] for line in lines["logs"]] == [4, 5]
+    assert lines["next"] == 5
+    assert (await server.api("GET", "jobs/job-1/results")).status_code == 409
+    assert (await server.api("DELETE", "jobs/job-1")).status_code == 409
+    assert (await server.api("POST", "jobs/job-1/cancel")).json()["status"] == "canceled"
+    assert (await server.api("POST", "jobs/job-1/cancel")).status_code == 409
+    assert (await server.api("DELETE", "jobs/job-1")).status_code == 204
+    assert (await server.api("DELETE", "jobs/job-1")).status_code == 404
+    assert (await server.api("GET", "jobs/job-1")).status_code == 404
+
+
+async def test_the_same_key_again_is_the_same_job(server: Any) -> None:
+    headers = {"Idempotency-Key": "once"}
+    first = await server.api("POST", "stage", json=BODIES["stage"], headers=headers)
+    again = await server.api("POST", "stage", json=BODIES["stage"], headers=headers)
+    assert first.json()["id"] == again.json()["id"]
+
+
+async def test_results_have_the_addresses_of_this_server(server: Any, tmp_path: Path) -> None:
+    await server.api("POST", "jobs", json=SPEC)
+    await server.api("POST", "jobs/job-1/cancel")
+    found = (await server.api("GET", "jobs/job-1/results")).json()
+    mount = found["features"][0]["assets"]["B03"]["alternate"]["mount"]["href"]
+    assert mount == str(tmp_path / "home/s3/aquamonitor/products/s2/scene/B03.tif")
+
+
+async def test_what_a_search_finds_can_be_staged(server: Any) -> None:
+    body = {"query": {"ids": ["scene"]}, "assets": ["B03"], "register": False}
+    job = (await server.api("POST", "stage", json=body)).json()
+    assert job["spec"]["engine"] == "staging"
+    assert job["spec"]["process"]["items"][0]["id"] == "scene"
+    assert job["spec"]["process"]["register"] is False
+    nothing = await server.api("POST", "stage", json={"query": {"ids": ["none"]}})
+    assert nothing.status_code == 422
+
+
+async def test_polling_does_not_keep_the_server_alive(server: Any) -> None:
+    settings = server.app.web_app.settings
+    await server.api("POST", "search", json={})
+    before = settings["api_last_activity"]
+    for path in ("status", "jobs", "jobs/job-1", "jobs/job-1/logs"):
+        await server.api("GET", path)
+    assert settings["api_last_activity"] == before
+    await server.api("POST", "search", json={})
+    assert settings["api_last_activity"] > before
+
+
+async def test_a_copy_in_this_process_counts_as_activity_and_a_remote_job_does_not(
+    server: Any,
+) -> None:
+    settings = server.app.web_app.settings
+    job = Job(
+        id="x",
+        revision=1,
+        spec=JobSpec(**SPEC),
+        created=datetime.now(UTC),
+        updated=datetime.now(UTC),
+    )
+    server.extension._changed(job)
+    assert "cscale_last_activity" not in settings
+    staging = job.model_copy(update={"spec": JobSpec(engine="staging", process={})})
+    server.extension._changed(staging.model_copy(update={"created": NOW}))
+    assert "cscale_last_activity" not in settings
+    server.extension._changed(staging)
+    assert "cscale_last_activity" in settings
+
+
+async def test_events_reach_the_socket_that_front_ends_keep_open(server: Any) -> None:
+    url = str(server.http.base_url).replace("http", "ws", 1) + "api/events/subscribe"
+    socket = await websocket_connect(url + "?token=only-for-tests")
+    await server.api("POST", "jobs", json=SPEC)
+    event = json.loads(await socket.read_message())
+    socket.close()
+    assert event["schema_id"] == "https://schema.c-scale.eu/cscale/job/v1"
+    assert {name: event[name] for name in ("id", "revision", "status", "progress", "message")} == {
+        "id": "job-1",
+        "revision": 1,
+        "status": "created",
+        "progress": None,
+        "message": "",
+    }
+
+
+# -- OpenAPI -----------------------------------------------------------------------------------
+
+
+def test_the_committed_openapi_is_that_of_the_code() -> None:
+    assert OPENAPI_FILE.read_text(encoding="utf-8") == openapi.text(), (
+        "run: python -m cscale_server.openapi > extensions/server/openapi.yaml"
+    )
+
+
+@pytest.fixture
+def conforms() -> Callable[[Any, str, str], None]:
+    """Checks an answer against the committed document."""
+    document = yaml.safe_load(OPENAPI_FILE.read_text(encoding="utf-8"))
+
+    def check(answer: Any, method: str, path: str) -> None:
+        described = document["paths"][f"/{path}"][method]["responses"]
+        assert str(answer.status_code) in described, (method, path, answer.text)
+        content = described[str(answer.status_code)].get("content")
+        if content is None:
+            assert answer.content == b""
+            return
+        schema = {**content["application/json"]["schema"], "components": document["components"]}
+        jsonschema.Draft202012Validator(schema).validate(answer.json())
+
+    return check
+
+
+async def test_answers_are_as_openapi_says(server: Any, conforms: Any) -> None:
+    await server.api("POST", "jobs", json=SPEC)
+    order = sorted(
+        ((o, r) for r in ROUTES for o in r.operations), key=lambda pair: pair[0].method == "delete"
+    )
+    for operation, route in order:
+        answer = await call(server, operation.method, route.path.replace("{job_id}", "job-1"))
+        conforms(answer, operation.method, route.path)
+        assert answer.status_code in (operation.status, 409), (operation.method, route.path)
+    await server.api("POST", "jobs", json=SPEC)
+    await server.api("POST", "jobs/job-1/cancel")
+    for operation, route in order:
+        if "{job_id}" in route.path:
+            path = route.path.replace("{job_id}", "missing")
+            conforms(await call(server, operation.method, path), operation.method, route.path)
+    conforms(await server.api("POST", "search", json={"limit": -1}), "post", "search")
+    conforms(await server.api("POST", "search", content=b"{"), "post", "search")
+
+
+async def test_an_event_of_every_status_fits_the_schema(server: Any) -> None:
+    schema = server.app.event_logger.schemas.get("https://schema.c-scale.eu/cscale/job/v1")
+    for status in JobStatus:
+        schema.validate(
+            {"id": "j", "revision": 1, "status": status.value, "progress": 0.5, "message": "m"}
+        )
