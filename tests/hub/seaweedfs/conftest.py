@@ -26,6 +26,7 @@ import jwt
 import pytest
 from botocore.config import Config
 from cryptography.hazmat.primitives.asymmetric import rsa
+
 from cscale_hub.storage import VOStorage, grants, session_policy
 
 VOS = [
@@ -234,6 +235,7 @@ def make_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeStore]:
             "vos": [{"name": vo.name, "bucket": vo.bucket} for vo in VOS],
             "memory_limit_mb": 384,
             "min_free_space": "100MiB",
+            "stop_timeout": 1.0,
         } | settings
         config_file = folder / "config.json"
         config_file.write_text(json.dumps(config))

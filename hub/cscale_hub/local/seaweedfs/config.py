@@ -79,7 +79,9 @@ class SeaweedConfig(_Model):
         description="Writes are refused when less is free on the disk (no unit: per cent).",
     )
     start_timeout: float = Field(default=60.0, gt=0, description="Seconds until S3 must answer.")
-    stop_timeout: float = Field(default=3.0, gt=0, description="Seconds weed has to stop.")
+    stop_timeout: float = Field(
+        default=2.0, gt=0, description="Seconds weed has to stop before it is killed."
+    )
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -119,16 +120,39 @@ def environment(config: SeaweedConfig) -> dict[str, str]:
     }
 
 
-def create_buckets(config: SeaweedConfig, weed: Path) -> None:
+def check_ports(config: SeaweedConfig, patience: float = 3.0) -> None:
+    """Make sure that nothing else listens where weed will; weed would wait for ever.
+
+    :param patience: seconds to wait for a predecessor that is just ending.
+    :raises LaunchError: naming the port.
+    """
+    deadline = time.monotonic() + patience
+    for name, port in {"s3": config.port, **config.ports.model_dump()}.items():
+        while True:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((config.host, port))
+                    break
+                except OSError as error:
+                    if time.monotonic() > deadline:
+                        raise LaunchError(f"port {port} ({name}): {error.strerror}") from error
+            time.sleep(0.1)
+
+
+def create_buckets(
+    config: SeaweedConfig, weed: Path, alive: Callable[[], bool] = lambda: True
+) -> None:
     """Create the buckets that are missing, through weed's own shell and its certificate.
 
-    :raises LaunchError: when they are not there afterwards.
+    :param alive: whether it is still worth trying.
+    :raises LaunchError: when they are not there in time although weed lives.
     """
     master = f"{config.host}:{config.ports.master}.{config.ports.master_grpc}"
     shell = [str(weed), "-logtostderr", f"-config_dir={config.secrets_dir}", "shell"]
     shell.append(f"-master={master}")
     deadline = time.monotonic() + config.start_timeout
-    while True:
+    while alive():
         script = "".join(f"s3.bucket.create -name {name}\n" for name in config.all_buckets)
         answer = subprocess.run(
             shell,
@@ -159,6 +183,7 @@ def run(config: SeaweedConfig) -> int:
     :raises LaunchError: when it cannot be started at all.
     """
     weed = find_weed()
+    check_ports(config)
     write_files(config)
     os.umask(0o077)
     stopping = threading.Event()
@@ -179,7 +204,8 @@ def run(config: SeaweedConfig) -> int:
     began = time.monotonic()
     try:
         if _wait_until_up(config, child, stopping):
-            create_buckets(config, weed)
+            create_buckets(config, weed, lambda: child.poll() is None and not stopping.is_set())
+        if child.poll() is None and not stopping.is_set():
             log.info(
                 "S3 at %s is up after %.1f s; buckets: %s",
                 config.endpoint,
