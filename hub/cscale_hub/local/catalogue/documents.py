@@ -234,7 +234,14 @@ def boxes(bbox: Sequence[float]) -> BaseGeometry:
     """
     west, south, east, north = bbox if len(bbox) == 4 else (*bbox[0:2], *bbox[3:5])
     if west <= east:
+        return _box(west, south, east, north)
+    return shapely.union_all([_box(west, south, 180, north), _box(-180, south, east, north)])
+
+
+def _box(west: float, south: float, east: float, north: float) -> BaseGeometry:
+    """A box; without width or height a line or point, for which intersections are defined."""
+    if west < east and south < north:
         return shapely.box(west, south, east, north)
-    return shapely.union_all(
-        [shapely.box(west, south, 180, north), shapely.box(-180, south, east, north)]
-    )
+    if west == east and south == north:
+        return shapely.Point(west, south)
+    return shapely.LineString([(west, south), (east, north)])
