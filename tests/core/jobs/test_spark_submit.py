@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from cscale_core.errors import Conflict, InvalidInput, NotFound, UpstreamError
 from cscale_core.jobs import spark_submit
 from cscale_core.jobs.spark_submit import VANISHED, SparkApplication, SparkProcess

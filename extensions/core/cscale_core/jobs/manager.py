@@ -3,6 +3,8 @@
 Nothing here knows how an engine works, and nothing blocks the event loop: the store is asked in
 threads. A job that was open when an earlier server ended, however it ended, is given to its engine
 again at :meth:`JobManager.start`.
+
+Importing this module loads boto3; a server does it in a thread.
 """
 
 from __future__ import annotations
@@ -17,9 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from cscale_core.errors import Conflict, CScaleError, InvalidInput
 from cscale_core.identity.tokens import TokenSource
+from cscale_core.ingest.register import register
+from cscale_core.ingest.staging import plan, stage
 from cscale_core.jobs.engine import Engine, JobHandle, Outcome, Publisher
+from cscale_core.jobs.engines.openeo import OpenEOEngine
+from cscale_core.jobs.engines.spark import SparkEngine
+from cscale_core.jobs.engines.staging import StagingEngine
 from cscale_core.jobs.model import EngineName, Job, JobSpec, JobStatus, LogLine
 from cscale_core.jobs.store import JobStore
+from cscale_core.objects import ObjectStore
 from cscale_core.site import Site
 
 if TYPE_CHECKING:
@@ -260,14 +268,6 @@ def build_manager(
     :param ui_base: path behind the hub under which a local port is proxied, ``{port}`` in it;
         default: jupyter-server-proxy's, below ``JUPYTERHUB_SERVICE_PREFIX``.
     """
-    # boto3 and the engines: imported when a manager is made, which a server does in a thread.
-    from cscale_core.ingest.register import register
-    from cscale_core.ingest.staging import plan, stage
-    from cscale_core.jobs.engines.openeo import OpenEOEngine
-    from cscale_core.jobs.engines.spark import SparkEngine
-    from cscale_core.jobs.engines.staging import StagingEngine
-    from cscale_core.objects import ObjectStore
-
     if ui_base is None:
         ui_base = os.environ.get("JUPYTERHUB_SERVICE_PREFIX", "/").rstrip("/") + "/proxy/{port}"
 
