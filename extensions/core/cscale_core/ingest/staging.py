@@ -222,11 +222,13 @@ def plan(
             json.dumps(item, allow_nan=False)
         except ValueError as error:
             raise InvalidInput(f"{item['id']} is not valid JSON: {error}") from error
-        one = _planned_item(copy.deepcopy(item), assets, grant, site, left_out)
+        notes: list[str] = []
+        one = _planned_item(copy.deepcopy(item), assets, grant, site, notes)
         if one.marker in planned:
             left_out.append(f"{item['id']} was chosen twice, the first is taken")
             continue
         planned[one.marker] = one
+        left_out += notes
     return StagingPlan(tuple(planned.values()), grant, site, tuple(left_out))
 
 
