@@ -31,6 +31,8 @@ from cscale_hub.vos import load_vos
 log = logging.getLogger("cscale_hub.broker")
 
 _AUTHORIZATION = re.compile(r"(?:token|bearer) ([!-~]{8,2048})", re.IGNORECASE)
+Authorization = Annotated[str, Header()]
+
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -69,12 +71,19 @@ def make_broker(
     )
 
 
-def create_app(config: BrokerConfig, environment: Mapping[str, str]) -> FastAPI:
+def create_app(
+    config: BrokerConfig,
+    environment: Mapping[str, str],
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> FastAPI:
     """The application; upstream connections live as long as it runs.
 
+    :param environment: ``JUPYTERHUB_API_URL`` and ``JUPYTERHUB_API_TOKEN`` are read from it.
+    :param transport: for tests, instead of the network.
     :raises SettingsError: when the broker cannot be configured.
     """
     http = httpx.AsyncClient(
+        transport=transport,
         timeout=httpx.Timeout(config.timeout, connect=min(5.0, config.timeout)),
         trust_env=False,
         follow_redirects=False,
@@ -100,7 +109,6 @@ def create_app(config: BrokerConfig, environment: Mapping[str, str]) -> FastAPI:
 
 def _routes(broker: Broker) -> APIRouter:
     router = APIRouter()
-    Authorization = Annotated[str, Header()]  # noqa: N806 - a type
 
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
