@@ -10,7 +10,7 @@ import pytest
 # Tests are imported by path (import-mode=importlib); their builders are a module beside them.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from openeo_builders import Scene, build_scenes, scene_times  # noqa: E402
+from openeo_builders import Scene, build_scenes, scene_times
 
 
 @pytest.fixture(scope="session")

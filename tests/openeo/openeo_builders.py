@@ -20,7 +20,7 @@ TRANSFORM = (PIXEL, 0.0, LEFT, 0.0, -PIXEL, TOP)
 # Well inside the scenes and on no pixel boundary.
 AREA = (LEFT + 103.0, TOP - 1897.0, LEFT + 2003.0, TOP - 97.0)
 
-UDF = '''
+UDF = """
 import xarray
 from openeo.udf import XarrayDataCube
 
@@ -30,7 +30,7 @@ def apply_datacube(cube: XarrayDataCube, context: dict) -> XarrayDataCube:
     step = (array.t[1] - array.t[0]).values.astype("timedelta64[ns]").astype(float)
     fit = array.polyfit(dim="t", deg=1).polyfit_coefficients.sel(degree=1, drop=True)
     return XarrayDataCube(fit * step)
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,11 @@ def load_node(**more: Any) -> dict[str, Any]:
     )
 
 
-INTERVALS = [["2019-01-01", "2020-01-01"], ["2020-01-01", "2021-01-01"], ["2021-01-01", "2022-01-01"]]
+INTERVALS = [
+    ["2019-01-01", "2020-01-01"],
+    ["2020-01-01", "2021-01-01"],
+    ["2021-01-01", "2022-01-01"],
+]
 LABELS = [start for start, _ in INTERVALS]
 THRESHOLD = 0.025 * 15 * 365.25 / 1096
 
@@ -206,9 +210,7 @@ def aqua_monitor_graph(min_images: int = 2, udf: str = UDF) -> dict[str, Any]:
         return child(r=node(process_id, data=par("data")))
 
     def each(process_id: str, y: float) -> dict[str, Any]:
-        return child(
-            c=node(process_id, x=par("x"), y=y), f=node("multiply", x=ref("c"), y=1.0)
-        )
+        return child(c=node(process_id, x=par("x"), y=y), f=node("multiply", x=ref("c"), y=1.0))
 
     def both(a: str, b: str) -> dict[str, Any]:
         resolver = child(m=node("multiply", x=par("x"), y=par("y")))
@@ -267,9 +269,7 @@ def aqua_monitor_graph(min_images: int = 2, udf: str = UDF) -> dict[str, Any]:
             dimension="bands",
             reducer=index_of_bands(False),
         ),
-        "lowest": node(
-            "reduce_dimension", data=ref("mndwi"), dimension="t", reducer=over_t("min")
-        ),
+        "lowest": node("reduce_dimension", data=ref("mndwi"), dimension="t", reducer=over_t("min")),
         "not_always_wet": node("apply", data=ref("lowest"), process=each("lt", 0.5)),
         "highest": node(
             "reduce_dimension", data=ref("mndwi"), dimension="t", reducer=over_t("max")
@@ -284,9 +284,7 @@ def aqua_monitor_graph(min_images: int = 2, udf: str = UDF) -> dict[str, Any]:
         "ones": node(
             "apply",
             data=ref("green"),
-            process=child(
-                z=node("multiply", x=par("x"), y=0), o=node("add", x=ref("z"), y=1)
-            ),
+            process=child(z=node("multiply", x=par("x"), y=0), o=node("add", x=ref("z"), y=1)),
         ),
         "count": node("aggregate_temporal", data=ref("ones"), reducer=over_t("sum"), **aggregate),
         "enough_each": node("apply", data=ref("count"), process=each("gte", min_images)),

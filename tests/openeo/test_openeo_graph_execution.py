@@ -38,7 +38,8 @@ from cscale_openeo import graph as graphs
 from cscale_openeo.errors import OpenEOError
 from cscale_openeo.freezing import digest, frozen_item
 from cscale_openeo.joblog import JobLog
-from cscale_openeo.running import Task, compute, compute_part, here, plan_run, run
+from cscale_openeo.running import compute, compute_part, here, plan_run, run
+from cscale_openeo.tasks import Task
 
 
 def frozen(scenes: list[Scene], graph: graphs.Graph) -> dict[str, Any]:
@@ -163,9 +164,11 @@ def test_tiles_give_the_same_bits_as_the_whole(
     whole = compute(plan)
     for column, row, part in plan.grid.tiles(tile_size):
         for name, cube in compute_part(plan, (column, row, part)).items():
-            expected = whole[name].astype("float32").values[
-                ..., row : row + part.height, column : column + part.width
-            ]
+            expected = (
+                whole[name]
+                .astype("float32")
+                .values[..., row : row + part.height, column : column + part.width]
+            )
             np.testing.assert_array_equal(cube.values, expected, err_msg=f"{name} {column} {row}")
 
 
@@ -304,15 +307,29 @@ def test_plain_and_resampled_use_of_one_load_runs_whole_and_says_so(
 ) -> None:
     graph = {
         "load": load_node(),
-        "fine": node("reduce_dimension", data=ref("load"), dimension="t",
-                     reducer=child(r=node("mean", data=par("data")))),
+        "fine": node(
+            "reduce_dimension",
+            data=ref("load"),
+            dimension="t",
+            reducer=child(r=node("mean", data=par("data"))),
+        ),
         "coarse": node("resample_spatial", data=ref("load"), resolution=30, method="average"),
-        "mean": node("reduce_dimension", data=ref("coarse"), dimension="t",
-                     reducer=child(r=node("mean", data=par("data")))),
-        "s1": node("save_result", data=ref("fine"), format="GTiff",
-                   options={"filename_prefix": "fine"}),
-        "s2": node("save_result", True, data=ref("mean"), format="GTiff",
-                   options={"filename_prefix": "coarse"}),
+        "mean": node(
+            "reduce_dimension",
+            data=ref("coarse"),
+            dimension="t",
+            reducer=child(r=node("mean", data=par("data"))),
+        ),
+        "s1": node(
+            "save_result", data=ref("fine"), format="GTiff", options={"filename_prefix": "fine"}
+        ),
+        "s2": node(
+            "save_result",
+            True,
+            data=ref("mean"),
+            format="GTiff",
+            options={"filename_prefix": "coarse"},
+        ),
     }
     files = run_here(graph, scenes[:2], tmp_path)
     assert files["fine.tif"].shape == (3, 181, 191)
@@ -324,8 +341,12 @@ def test_plain_and_resampled_use_of_one_load_runs_whole_and_says_so(
 def test_resampling_in_memory_never_collapses(scenes: list[Scene]) -> None:
     graph = {
         "load": load_node(),
-        "mean": node("reduce_dimension", data=ref("load"), dimension="t",
-                     reducer=child(r=node("mean", data=par("data")))),
+        "mean": node(
+            "reduce_dimension",
+            data=ref("load"),
+            dimension="t",
+            reducer=child(r=node("mean", data=par("data"))),
+        ),
         "coarse": node("resample_spatial", data=ref("mean"), resolution=20, method="near"),
         "save": node("save_result", True, data=ref("coarse"), format="GTiff"),
     }
@@ -340,10 +361,19 @@ def test_resampling_in_memory_never_collapses(scenes: list[Scene]) -> None:
 def test_loading_onto_another_projection(scenes: list[Scene]) -> None:
     graph = {
         "load": load_node(),
-        "warp": node("resample_spatial", data=ref("load"), projection=4326, resolution=0.0003,
-                     method="bilinear"),
-        "mean": node("reduce_dimension", data=ref("warp"), dimension="t",
-                     reducer=child(r=node("mean", data=par("data")))),
+        "warp": node(
+            "resample_spatial",
+            data=ref("load"),
+            projection=4326,
+            resolution=0.0003,
+            method="bilinear",
+        ),
+        "mean": node(
+            "reduce_dimension",
+            data=ref("warp"),
+            dimension="t",
+            reducer=child(r=node("mean", data=par("data"))),
+        ),
         "save": node("save_result", True, data=ref("mean"), format="GTiff"),
     }
     plan = plan_run(task_for(graph, scenes[:2]))
@@ -382,14 +412,25 @@ def test_udf_apply_timeseries_along_time(scenes: list[Scene]) -> None:
             data=ref("resample"),
             dimension="t",
             process=child(
-                u=node("run_udf", data=par("data"), runtime="Python", udf=doubled,
-                       context={"factor": 2})
+                u=node(
+                    "run_udf",
+                    data=par("data"),
+                    runtime="Python",
+                    udf=doubled,
+                    context={"factor": 2},
+                )
             ),
         ),
-        "s1": node("save_result", data=ref("resample"), format="GTiff",
-                   options={"filename_prefix": "once"}),
-        "s2": node("save_result", True, data=ref("twice"), format="GTiff",
-                   options={"filename_prefix": "twice"}),
+        "s1": node(
+            "save_result", data=ref("resample"), format="GTiff", options={"filename_prefix": "once"}
+        ),
+        "s2": node(
+            "save_result",
+            True,
+            data=ref("twice"),
+            format="GTiff",
+            options={"filename_prefix": "twice"},
+        ),
     }
     result = compute(plan_run(task_for(graph, scenes[:3])))
     np.testing.assert_allclose(result["s2"].values, result["s1"].values * 2)
@@ -402,8 +443,9 @@ def test_netcdf_and_json(scenes: list[Scene], tmp_path: Path) -> None:
     mean = child(r=node("mean", data=par("data")))
     graph = simple(reducer=mean, fmt="netCDF")
     graph["total"] = node("reduce_spatial", data=ref("reduce"), reducer=mean)
-    graph["json"] = node("save_result", data=ref("total"), format="JSON",
-                         options={"filename_prefix": "total"})
+    graph["json"] = node(
+        "save_result", data=ref("total"), format="JSON", options={"filename_prefix": "total"}
+    )
     run(task_for(graph, scenes[:2]), tmp_path, JobLog(tmp_path / "log.jsonl"), here, None)
     expected = np.nanmean(native_stack(scenes[:2]), axis=0)
     with xr.open_dataset(tmp_path / "results" / "openEO.nc", engine="scipy") as dataset:

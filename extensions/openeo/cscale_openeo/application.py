@@ -1,4 +1,4 @@
-"""The batch application: one run of one task, started by ``spark-submit`` (or plainly, ``--local``).
+"""The batch application: one run of one task, by ``spark-submit`` or plainly (``--local``).
 
 ``application.py --folder RUN`` reads ``RUN/task.json`` and leaves ``results.json`` or
 ``error.json`` there, besides ``progress.json`` and the job's log. Exit status: 0 finished, 3 the
@@ -21,9 +21,8 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 from cscale_core.jobs.spark_wrapper import write_atomically
 from cscale_openeo.errors import OpenEOError
 from cscale_openeo.joblog import JobLog
-from cscale_openeo.running import Parts, RunPlan, Task, Window, compute_part, here, run
-
-EXPLAINED = 3
+from cscale_openeo.running import Parts, RunPlan, Window, compute_part, here, run
+from cscale_openeo.tasks import EXPLAINED, Task
 
 
 def attempt(plan: RunPlan, window: Window) -> tuple[Window, dict[str, Any] | None, Any]:

@@ -38,10 +38,13 @@ class CatalogueClient:
         try:
             body = response.json()
         except ValueError as error:
-            raise OpenEOError("UpstreamUnavailable", "The catalogue does not speak JSON.") from error
+            raise OpenEOError(
+                "UpstreamUnavailable", "The catalogue does not speak JSON."
+            ) from error
         if response.status_code >= 400 or not isinstance(body, dict):
             raise OpenEOError(
-                "UpstreamUnavailable", f"The catalogue refuses the question ({response.status_code})."
+                "UpstreamUnavailable",
+                f"The catalogue refuses the question ({response.status_code}).",
             )
         return body
 
@@ -67,6 +70,12 @@ class CatalogueClient:
         if response.status_code in (400, 404):
             raise OpenEOError("CollectionNotFound", f"Collection '{identifier}' does not exist.")
         return self._json(response)
+
+    async def sample(self, collection: str) -> list[dict[str, Any]]:
+        """One item of a collection, if it has any."""
+        url = f"{self.url}/collections/{quote(collection, safe='')}/items"
+        page = self._json(await self._ask("GET", url, params={"limit": 1}))
+        return list(page.get("features", []))[:1]
 
     async def search(
         self, collection: str, bbox: list[float], interval: str, maximum: int

@@ -6,11 +6,12 @@ are pixel centres. Definitions: openEO processes 2.0 (https://processes.openeo.o
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from cscale_core.grids import Grid, resampled
@@ -125,7 +126,9 @@ def apply(data: xr.DataArray, process: ChildProcess, context: Any = None) -> xr.
     result = process.run({"x": data.values, "context": context}, Frame(data))
     if isinstance(result, xr.DataArray):
         if set(result.dims) != set(data.dims) or result.size != data.size:
-            raise OpenEOError("UDFFailed", "In apply a UDF must give back a cube of the same shape.")
+            raise OpenEOError(
+                "UDFFailed", "In apply a UDF must give back a cube of the same shape."
+            )
         result = result.transpose(*data.dims).values
     return data.copy(data=np.broadcast_to(np.asarray(result), data.shape).copy())
 
@@ -140,9 +143,7 @@ def apply_dimension(
     """A process on all values along a dimension, which gives any number of new ones."""
     _need(data, dimension)
     axis = data.get_axis_num(dimension)
-    result = process.run(
-        {"data": data.values, "context": context}, Frame(data, dimension, axis)
-    )
+    result = process.run({"data": data.values, "context": context}, Frame(data, dimension, axis))
     new_labels = None
     if isinstance(result, xr.DataArray):
         result = result.transpose(*data.dims)
@@ -159,7 +160,7 @@ def apply_dimension(
     if new_labels is None:
         same = length == data.sizes[dimension] and target_dimension is None
         new_labels = data[dimension].values if same else np.arange(length)
-    coords = {d: data[d] for d in data.dims if d in data.coords and d != dimension}
+    coords: dict[Any, Any] = {d: data[d] for d in data.dims if d in data.coords and d != dimension}
     coords[dimension] = (dimension, new_labels)
     cube = xr.DataArray(values, dims=data.dims, coords=coords, attrs=data.attrs)
     if target_dimension is not None and target_dimension != dimension:
@@ -185,7 +186,7 @@ def aggregate_temporal(
     """One value per interval ``[start, end)``; intervals may overlap or hold nothing."""
     t = _temporal(data, dimension)
     times = data[t].values
-    names = [interval[0] for interval in intervals] if not labels else labels
+    names = labels or [interval[0] for interval in intervals]
     if len(names) != len(intervals):
         raise OpenEOError(
             "ProcessParameterInvalid",
@@ -193,7 +194,8 @@ def aggregate_temporal(
         )
     if len({str(name) for name in names}) != len(names):
         raise OpenEOError(
-            "ProcessParameterInvalid", "The labels are not distinct (DistinctDimensionLabelsRequired)."
+            "ProcessParameterInvalid",
+            "The labels are not distinct (DistinctDimensionLabelsRequired).",
         )
     slices = []
     for start, end in intervals:
@@ -201,16 +203,20 @@ def aggregate_temporal(
         first = None if start is None else to_instant(start)
         last = None if end is None else to_instant(end)
         if first is not None and last is not None and last <= first:
-            raise OpenEOError(
-                "ProcessParameterInvalid", f"The interval {start} to {end} is empty."
-            )
+            raise OpenEOError("ProcessParameterInvalid", f"The interval {start} to {end} is empty.")
         if first is not None:
             inside &= times >= first
         if last is not None:
             inside &= times < last
-        slices.append(_without(data.isel({t: np.flatnonzero(inside)}), t, reducer, context))
+        if inside.any():
+            chosen = data.isel({t: np.flatnonzero(inside)})
+        else:
+            # As for a pixel that no image shows: a column of null, so that count and sum are 0 and
+            # everything else is null, in an empty interval and in one that is all clouds alike.
+            chosen = xr.full_like(data.isel({t: [0]}), np.nan)
+        slices.append(_without(chosen, t, reducer, context))
     stacked = np.stack([_plain(s) for s in slices], axis=data.get_axis_num(t))
-    coords = {d: data[d] for d in data.dims if d in data.coords and d != t}
+    coords: dict[Any, Any] = {d: data[d] for d in data.dims if d in data.coords and d != t}
     coords[t] = (t, _labels(names))
     return xr.DataArray(stacked, dims=data.dims, coords=coords, attrs=data.attrs)
 
@@ -249,16 +255,16 @@ def _periods(first: pd.Timestamp, last: pd.Timestamp, period: str) -> tuple[list
 
     def label(s: pd.Timestamp) -> str:
         if period == "hour":
-            return s.strftime("%Y-%m-%d-%H")
+            return str(s.strftime("%Y-%m-%d-%H"))
         if period == "day":
-            return s.strftime("%Y-%j")
+            return str(s.strftime("%Y-%j"))
         if period == "week":
             year, week, _ = s.isocalendar()
             return f"{year}-{week:02d}"
         if period == "dekad":
             return f"{s.year}-{(s.month - 1) * 3 + min((s.day - 1) // 10, 2):02d}"
         if period == "month":
-            return s.strftime("%Y-%m")
+            return str(s.strftime("%Y-%m"))
         if period == "season":
             return f"{s.year + (s.month == 12)}-{_SEASONS[s.month]}"
         if period == "year":
@@ -280,8 +286,7 @@ def aggregate_temporal_period(
     times = pd.DatetimeIndex(data[t].values)
     starts, labels = _periods(times.min(), times.max(), period)
     intervals = [
-        [np.datetime64(a, "ns"), np.datetime64(b, "ns")]
-        for a, b in zip(starts[:-1], starts[1:], strict=True)
+        [np.datetime64(a, "ns"), np.datetime64(b, "ns")] for a, b in itertools.pairwise(starts)
     ]
     cube = aggregate_temporal(data, intervals, reducer, labels, t, context)
     return cube.assign_coords({t: (t, np.asarray(labels))})
@@ -338,8 +343,7 @@ def merge_cubes(
         for d in cube1.dims
         if d not in ("x", "y")
         and not (
-            cube1.sizes[d] == cube2.sizes[d]
-            and bool(np.all(cube1[d].values == cube2[d].values))
+            cube1.sizes[d] == cube2.sizes[d] and bool(np.all(cube1[d].values == cube2[d].values))
         )
     ]
     if not different:
@@ -364,7 +368,7 @@ def merge_cubes(
     merged = xr.concat(
         [p for p in pieces if p.sizes[d]], dim=d, combine_attrs="override", join="override"
     )
-    wanted = labels1 + [label for label in labels2 if label not in both]
+    wanted: list[Any] = labels1 + [label for label in labels2 if label not in both]
     if cube1[d].dtype.kind == "M":
         wanted = sorted(wanted)
     return merged.sel({d: wanted}).transpose(*cube1.dims)
@@ -376,7 +380,7 @@ def mask(data: xr.DataArray, mask: xr.DataArray, replacement: Any = None) -> xr.
     extra = set(mask.dims) - set(data.dims)
     if extra:
         raise OpenEOError(
-            "ProcessParameterInvalid", f"The mask has dimensions the data lacks: {sorted(extra)}."
+            "ProcessParameterInvalid", f"The mask has dimensions the data lacks: {sorted(map(str, extra))}."
         )
     for d in mask.dims:
         if d not in ("x", "y") and not np.array_equal(mask[d].values, data[d].values):
@@ -489,7 +493,9 @@ def rename_labels(
     common = data.attrs.get("common_names", {})
     if dimension == "bands" and common:
         pairs = zip(new, present, strict=True)
-        renamed.attrs["common_names"] = {str(n): common[str(o)] for n, o in pairs if str(o) in common}
+        renamed.attrs["common_names"] = {
+            str(n): common[str(o)] for n, o in pairs if str(o) in common
+        }
     return renamed
 
 

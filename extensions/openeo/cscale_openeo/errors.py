@@ -24,6 +24,8 @@ STATUS: dict[str, int] = {
     "FileNotFound": 404,
     "ContentTypeInvalid": 400,
     "ProcessInvalid": 400,
+    "ProcessGraphNotFound": 404,
+    "PredefinedProcessExists": 400,
     "ProcessGraphMissing": 400,
     "ProcessGraphInvalid": 400,
     "ProcessGraphComplexity": 400,

@@ -133,9 +133,7 @@ def _follows_axis(arguments: dict[str, Any], frame: Frame) -> bool:
 class ChildProcess:
     """A child process graph, called by its parent process any number of times."""
 
-    def __init__(
-        self, evaluation: Evaluation, graph: graphs.Graph, outer: dict[str, Any]
-    ) -> None:
+    def __init__(self, evaluation: Evaluation, graph: graphs.Graph, outer: dict[str, Any]) -> None:
         self._evaluation = evaluation
         self._graph = graph
         self._outer = outer

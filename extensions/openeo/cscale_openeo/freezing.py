@@ -84,7 +84,9 @@ def wgs84_box(extent: Any) -> list[float]:
             west, south, east, north = transformer.transform_bounds(west, south, east, north, 21)
         except pyproj.exceptions.ProjError as error:
             raise _invalid("spatial_extent", f"the CRS {crs!r} is not known.") from error
-    if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= 90 and -90 <= north <= 90):
+    if not (
+        -180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= 90 and -90 <= north <= 90
+    ):
         raise _invalid("spatial_extent", "longitudes and latitudes are out of range.")
     return [west, south, east, north]
 
@@ -209,10 +211,11 @@ def frozen_item(
         if asset is None or href is None:
             return None
         kept = {key: asset[key] for key in _KEPT_ASSET if key in asset}
-        code = asset.get("proj:code") or properties.get("proj:code")
-        epsg = asset.get("proj:epsg") or properties.get("proj:epsg")
+        # The item's own projection counts before its assets', for all engines alike.
+        code = properties.get("proj:code") or asset.get("proj:code")
+        epsg = properties.get("proj:epsg") or asset.get("proj:epsg")
         code = code or (f"EPSG:{epsg}" if epsg else None)
-        transform = asset.get("proj:transform") or properties.get("proj:transform")
+        transform = properties.get("proj:transform") or asset.get("proj:transform")
         kept["href"] = href
         if code and transform:
             kept["proj:code"], kept["proj:transform"] = code, transform

@@ -29,11 +29,26 @@ _TRANSPARENT = frozenset({"rename_labels", "filter_bands"})
 
 # Processes that treat each pixel's column (t, bands) by itself.
 _PIXELWISE = frozenset(
-    """
-    load_collection save_result rename_labels rename_dimension add_dimension drop_dimension
-    dimension_labels filter_bands filter_temporal filter_labels apply reduce_dimension
-    apply_dimension aggregate_temporal aggregate_temporal_period merge_cubes mask ndvi
-    """.split()
+    [
+        "load_collection",
+        "save_result",
+        "rename_labels",
+        "rename_dimension",
+        "add_dimension",
+        "drop_dimension",
+        "dimension_labels",
+        "filter_bands",
+        "filter_temporal",
+        "filter_labels",
+        "apply",
+        "reduce_dimension",
+        "apply_dimension",
+        "aggregate_temporal",
+        "aggregate_temporal_period",
+        "merge_cubes",
+        "mask",
+        "ndvi",
+    ]
 )
 _SPATIAL_DIMENSIONS = frozenset({"x", "y"})
 
@@ -400,3 +415,86 @@ def uncuttable(graph: Graph) -> list[str]:
         ):
             reasons.append(f"the UDF in apply (node {name}) may look at neighbouring pixels")
     return reasons
+
+
+# --- user-defined processes -----------------------------------------------------------------------
+
+_DEPTH = 10
+
+
+def expand(graph: Graph, defined: dict[str, dict[str, Any]], depth: int = 0) -> Graph:
+    """Replace nodes that call user-defined processes by those processes' graphs, at every level.
+
+    :param defined: process id -> user-defined process (``parameters``, ``process_graph``).
+    :raises OpenEOError: when a required parameter is missing or processes call one another in a
+        circle.
+    """
+    if depth > _DEPTH:
+        raise OpenEOError("ProcessGraphComplexity", "User-defined processes are nested too deeply.")
+    known = specifications()
+    result: Graph = {}
+    for name, node in graph.items():
+        arguments = {
+            key: _expand_children(value, defined, depth)
+            for key, value in (node.get("arguments") or {}).items()
+        }
+        process_id = node["process_id"]
+        own = node.get("namespace") == "user" or process_id not in known
+        if not own or process_id not in defined:
+            result[name] = {**node, "arguments": arguments}
+            continue
+        process = defined[process_id]
+        values: dict[str, Any] = {}
+        for parameter in process.get("parameters") or []:
+            if parameter["name"] in arguments:
+                values[parameter["name"]] = arguments[parameter["name"]]
+            elif parameter.get("optional"):
+                values[parameter["name"]] = parameter.get("default")
+            else:
+                raise OpenEOError(
+                    "ProcessParameterRequired",
+                    f"Process '{process_id}' parameter '{parameter['name']}' is required "
+                    f"(node {name!r}).",
+                )
+        inner = expand(process_graph_of(process), defined, depth + 1)
+        final = result_node(inner)
+        for inner_name, inner_node in inner.items():
+            moved = {
+                **inner_node,
+                "arguments": _substitute(inner_node.get("arguments", {}), values, f"{name}."),
+            }
+            moved.pop("result", None)
+            # The last node takes the caller's name, so that references to it stay right.
+            result[name if inner_name == final else f"{name}.{inner_name}"] = moved
+        renamed = result[name]
+        _redirect(result, f"{name}.{final}", name)
+        if node.get("result"):
+            renamed["result"] = True
+    return result
+
+
+def _expand_children(value: Any, defined: dict[str, dict[str, Any]], depth: int) -> Any:
+    if isinstance(value, dict):
+        if isinstance(value.get("process_graph"), dict):
+            return {**value, "process_graph": expand(value["process_graph"], defined, depth)}
+        return {k: _expand_children(v, defined, depth) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_expand_children(v, defined, depth) for v in value]
+    return value
+
+
+def _substitute(value: Any, values: dict[str, Any], prefix: str, inside: bool = False) -> Any:
+    """Arguments with parameters put in, and references moved below a prefix.
+
+    In child processes (``inside``) node names stay, and the child's own parameters too.
+    """
+    if isinstance(value, dict):
+        if set(value) == {"from_node"} and not inside:
+            return {"from_node": prefix + value["from_node"]}
+        if set(value) == {"from_parameter"}:
+            return values.get(value["from_parameter"], value)
+        inside = inside or "process_graph" in value
+        return {k: _substitute(v, values, prefix, inside) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_substitute(v, values, prefix, inside) for v in value]
+    return value

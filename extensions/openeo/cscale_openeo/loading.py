@@ -44,7 +44,7 @@ class ObjectStoreAccess:
         from rasterio.session import AWSSession
 
         https = self.endpoint.startswith("https://")
-        return rasterio.Env(
+        environment: AbstractContextManager[Any] = rasterio.Env(
             AWSSession(
                 _session(self.region),
                 endpoint_url=self.endpoint.partition("://")[2].rstrip("/"),
@@ -53,6 +53,7 @@ class ObjectStoreAccess:
             AWS_VIRTUAL_HOSTING="FALSE",
             **_GDAL,
         )
+        return environment
 
 
 @functools.cache
@@ -109,7 +110,9 @@ def plan_load(
     try:
         grid = native_grid(crs, transform, bounds)
     except ValueError as error:
-        raise OpenEOError("ProcessParameterInvalid", f"The area cannot be used: {error}.") from error
+        raise OpenEOError(
+            "ProcessParameterInvalid", f"The area cannot be used: {error}."
+        ) from error
     method = "near"
     if "resample" in node:
         grid = resampled_grid(grid, node["resample"])

@@ -76,7 +76,7 @@ def upload(client: Any, path: Path, bucket: str, key: str) -> None:
         )
         stored = client.head_object(Bucket=bucket, Key=key)["ContentLength"]
     except S3UploadFailedError as error:
-        raise explain(error.__context__ or error, f"s3://{bucket}/{key}") from error  # type: ignore[arg-type]
+        raise explain(error.__context__ or error, f"s3://{bucket}/{key}") from error
     except (BotoCoreError, ClientError) as error:
         raise explain(error, f"s3://{bucket}/{key}") from error
     if stored != path.stat().st_size:

@@ -22,12 +22,8 @@ from cscale_core.grids import Grid
 from cscale_openeo.cube_processes import coordinates, grid_of
 from cscale_openeo.errors import OpenEOError
 from cscale_openeo.graph import DEFAULT_PREFIX, FORMATS
+from cscale_openeo.outputs_formats import MEDIA_TYPES
 
-MEDIA_TYPES = {
-    "GTiff": "image/tiff; application=geotiff; profile=cloud-optimized",
-    "netCDF": "application/x-netcdf",
-    "JSON": "application/json",
-}
 _JSON_VALUES = 1_000_000
 
 
@@ -101,11 +97,11 @@ def write_output(cube: Any, node: dict[str, Any], folder: Path) -> list[dict[str
     options = arguments.get("options") or {}
     prefix = str(options.get("filename_prefix") or DEFAULT_PREFIX)
     folder.mkdir(parents=True, exist_ok=True)
-    if not isinstance(cube, xr.DataArray) or not {"x", "y"} <= set(cube.dims):
-        if kind == "GTiff":
-            raise OpenEOError(
-                "ProcessParameterInvalid", "A result without pixels cannot be a GTiff; choose JSON."
-            )
+    has_pixels = isinstance(cube, xr.DataArray) and {"x", "y"} <= set(cube.dims)
+    if kind == "GTiff" and not has_pixels:
+        raise OpenEOError(
+            "ProcessParameterInvalid", "A result without pixels cannot be a GTiff; choose JSON."
+        )
     if kind == "JSON":
         return [_write_json(cube, folder / f"{prefix}.json")]
     if kind == "netCDF":
@@ -262,10 +258,13 @@ def json_value(value: Any) -> Any:
     if isinstance(value, xr.DataArray):
         if value.size > _JSON_VALUES:
             raise OpenEOError(
-                "ProcessGraphComplexity", "The result is too large for JSON; choose GTiff or netCDF."
+                "ProcessGraphComplexity",
+                "The result is too large for JSON; choose GTiff or netCDF.",
             )
         coords = {
-            str(d): [_json_label(v) for v in value[d].values] for d in value.dims if d in value.coords
+            str(d): [_json_label(v) for v in value[d].values]
+            for d in value.dims
+            if d in value.coords
         }
         return {
             "dims": [str(d) for d in value.dims],

@@ -14,24 +14,120 @@ from pathlib import Path
 from typing import Any
 
 OWN = frozenset(
-    """
-    absolute add add_dimension aggregate_temporal aggregate_temporal_period all and any apply
-    apply_dimension arccos arcosh arcsin arctan arctan2 array_concat array_contains array_create
-    array_element array_find array_labels arsinh artanh between ceil clip constant cos cosh count
-    cummax cummin cumproduct cumsum dimension_labels divide drop_dimension e eq exp filter_bands
-    filter_labels filter_temporal first floor gt gte if int is_infinite is_nan is_nodata is_valid
-    last linear_scale_range ln load_collection log lt lte mask max mean median merge_cubes min mod
-    multiply nan ndvi neq normalized_difference not or pi power product quantiles reduce_dimension
-    rename_dimension rename_labels resample_spatial round run_udf save_result sd sgn sin sinh sqrt
-    subtract sum tan tanh variance xor
-    """.split()
+    [
+        "absolute",
+        "add",
+        "add_dimension",
+        "aggregate_temporal",
+        "aggregate_temporal_period",
+        "all",
+        "and",
+        "any",
+        "apply",
+        "apply_dimension",
+        "arccos",
+        "arcosh",
+        "arcsin",
+        "arctan",
+        "arctan2",
+        "array_concat",
+        "array_contains",
+        "array_create",
+        "array_element",
+        "array_find",
+        "array_labels",
+        "arsinh",
+        "artanh",
+        "between",
+        "ceil",
+        "clip",
+        "constant",
+        "cos",
+        "cosh",
+        "count",
+        "cummax",
+        "cummin",
+        "cumproduct",
+        "cumsum",
+        "dimension_labels",
+        "divide",
+        "drop_dimension",
+        "e",
+        "eq",
+        "exp",
+        "filter_bands",
+        "filter_labels",
+        "filter_temporal",
+        "first",
+        "floor",
+        "gt",
+        "gte",
+        "if",
+        "int",
+        "is_infinite",
+        "is_nan",
+        "is_nodata",
+        "is_valid",
+        "last",
+        "linear_scale_range",
+        "ln",
+        "load_collection",
+        "log",
+        "lt",
+        "lte",
+        "mask",
+        "max",
+        "mean",
+        "median",
+        "merge_cubes",
+        "min",
+        "mod",
+        "multiply",
+        "nan",
+        "ndvi",
+        "neq",
+        "normalized_difference",
+        "not",
+        "or",
+        "pi",
+        "power",
+        "product",
+        "quantiles",
+        "reduce_dimension",
+        "rename_dimension",
+        "rename_labels",
+        "resample_spatial",
+        "round",
+        "run_udf",
+        "save_result",
+        "sd",
+        "sgn",
+        "sin",
+        "sinh",
+        "sqrt",
+        "subtract",
+        "sum",
+        "tan",
+        "tanh",
+        "variance",
+        "xor",
+    ]
 )
 
 LIBRARY = frozenset(
-    """
-    aggregate_spatial apply_kernel filter_bbox filter_spatial mask_polygon reduce_spatial
-    resample_cube_spatial text_begins text_concat text_contains text_ends
-    """.split()
+    [
+        "aggregate_spatial",
+        "apply_kernel",
+        "filter_bbox",
+        "filter_spatial",
+        "mask_polygon",
+        "reduce_spatial",
+        "resample_cube_spatial",
+        "text_begins",
+        "text_concat",
+        "text_contains",
+        "text_ends",
+    ]
 )
 
 # Parameters in the library's specifications that we do not serve, so that they are refused rather

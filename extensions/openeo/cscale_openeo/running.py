@@ -7,6 +7,7 @@ service are not asked any more.
 from __future__ import annotations
 
 import datetime as dt
+import importlib.metadata
 import json
 import resource
 import time
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from pydantic import BaseModel, ConfigDict
 
 from cscale_core.grids import Grid
 from cscale_core.jobs.spark_wrapper import write_atomically
+from cscale_core.site import Catalogue, S3Site, Site
+from cscale_core.workflows.results import Lineage, ResultFile, item_id, result_item
 from cscale_openeo import graph as graphs
 from cscale_openeo.cube_processes import CUBE_PROCESSES
 from cscale_openeo.errors import OpenEOError
@@ -28,41 +30,15 @@ from cscale_openeo.freezing import digest
 from cscale_openeo.joblog import JobLog
 from cscale_openeo.loading import LoadPlan, ObjectStoreAccess, load_cube, plan_load
 from cscale_openeo.outputs import Assembly, write_output
+from cscale_openeo.tasks import Task
+
+#: Input values that a graph which cannot be cut may have in memory (4 bytes each, and copies).
+WHOLE_VALUES = 150_000_000
 
 Window = tuple[int, int, Grid]
 #: Computes parts: (plan, windows, parts already done are reported to) -> (window, outputs).
 Parts = Iterator[tuple[Window, dict[str, xr.DataArray]]]
 Computer = Callable[["RunPlan", list[Window]], Parts]
-
-
-class Task(BaseModel):
-    """``task.json`` of a run.
-
-    :param frozen: inputs by load node, ``frozen_digest`` their SHA-256.
-    :param bucket: where outputs go, below ``key_prefix``; empty: they stay in the folder.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    job: str
-    title: str = ""
-    process_graph: dict[str, dict[str, Any]]
-    frozen: dict[str, Any]
-    frozen_digest: str
-    tile_size: int
-    log_level: str = "info"
-    s3_endpoint: str = ""
-    s3_region: str = "us-east-1"
-    bucket: str = ""
-    key_prefix: str = ""
-    max_values: int = 0
-
-    @property
-    def access(self) -> ObjectStoreAccess | None:
-        """How rasters in the object store are read."""
-        if not self.s3_endpoint:
-            return None
-        return ObjectStoreAccess(self.s3_endpoint, self.s3_region)
 
 
 @dataclass(frozen=True)
@@ -80,6 +56,11 @@ class RunPlan:
     reasons: tuple[str, ...]
 
 
+def access_of(task: Task) -> ObjectStoreAccess | None:
+    """How the task's rasters in the object store are read."""
+    return ObjectStoreAccess(task.s3_endpoint, task.s3_region) if task.s3_endpoint else None
+
+
 def plan_run(task: Task) -> RunPlan:
     """Push resampling into the loads, find every load's grid, and decide whether to cut.
 
@@ -89,7 +70,7 @@ def plan_run(task: Task) -> RunPlan:
         raise OpenEOError("InputUnreadable", "The frozen inputs were changed after submission.")
     graph = graphs.push_down(task.process_graph)
     loads = {
-        name: plan_load(node, task.frozen[node.get("source", name)], task.access)
+        name: plan_load(node, task.frozen[node.get("source", name)], access_of(task))
         for name, node in graph.items()
         if node["process_id"] in graphs.LOADERS
     }
@@ -100,7 +81,7 @@ def plan_run(task: Task) -> RunPlan:
     elif len(grids) > 1:
         reasons.append("its loads lie on different pixels")
     grid = next(iter(grids)) if not reasons else None
-    return RunPlan(graph, loads, task.access, grid, tuple(reasons))
+    return RunPlan(graph, loads, access_of(task), grid, tuple(reasons))
 
 
 def values_to_read(plan: RunPlan) -> int:
@@ -172,6 +153,12 @@ def run(
     log.info(f"{items} items are read; {count:,} values after resampling.")
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
+    if plan.grid is None and count > WHOLE_VALUES:
+        raise OpenEOError(
+            "ProcessGraphComplexity",
+            f"The graph cannot be cut into tiles ({'; '.join(plan.reasons)}), and {count:,} values "
+            "are too many to compute at once; choose a smaller area or a coarser resolution.",
+        )
     if plan.grid is None:
         log.info("The graph runs whole: " + "; ".join(plan.reasons) + ".")
         progress.report(0.05, "computing the whole")
@@ -185,11 +172,12 @@ def run(
             f"{plan.grid.width} x {plan.grid.height} pixels of {plan.grid.xres:g} x "
             f"{plan.grid.yres:g} in {plan.grid.crs}."
         )
-        outputs = _assemble(plan, windows, computer(plan, windows), scratch, progress, log)
+        outputs = _assemble(plan.grid, windows, computer(plan, windows), scratch, progress, log)
     progress.report(0.92, "writing results")
     files: list[dict[str, Any]] = []
     for name, cube in outputs.items():
         files += write_output(cube, plan.graph[name], folder / "results")
+    item = describe(task, files, folder)
     for number, file in enumerate(files):
         progress.report(0.93 + 0.06 * number / len(files), f"storing {file['name']}")
         if upload is not None:
@@ -201,6 +189,7 @@ def run(
         "finished": dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "usage": _usage(seconds, tiles),
         "derived_from": _derived(task),
+        "item": item,
         **_extent(task),
     }
     write_atomically(folder / "results.json", json.dumps(results))
@@ -211,7 +200,7 @@ def run(
 
 
 def _assemble(
-    plan: RunPlan,
+    grid: Grid,
     windows: list[Window],
     parts: Iterable[tuple[Window, dict[str, xr.DataArray]]],
     scratch: Path,
@@ -219,15 +208,60 @@ def _assemble(
     log: JobLog,
 ) -> dict[str, xr.DataArray]:
     assemblies: dict[str, Assembly] = {}
-    assert plan.grid is not None
     for done, (window, outputs) in enumerate(parts, start=1):
         for name, part in outputs.items():
             if name not in assemblies:
-                assemblies[name] = Assembly(scratch, len(assemblies), plan.grid, part)
+                assemblies[name] = Assembly(scratch, len(assemblies), grid, part)
             assemblies[name].put(window[0], window[1], part)
         progress.report(0.05 + 0.85 * done / len(windows), f"{done} of {len(windows)} tiles")
         log.debug(f"Tile {done} of {len(windows)} is done.")
     return {name: assembly.cube() for name, assembly in assemblies.items()}
+
+
+def describe(task: Task, files: list[dict[str, Any]], folder: Path) -> dict[str, Any] | None:
+    """The STAC item of a run's GeoTIFFs, as every engine describes results; None without any."""
+    rasters = [file for file in files if file["name"].endswith(".tif")]
+    if not rasters or not task.bucket:
+        return None
+    site = Site(
+        user="cscale-openeo",
+        s3=S3Site(endpoint=task.s3_endpoint, region=task.s3_region, public_url=task.s3_public_url),
+        mount_root=task.mount_root,
+        mount=task.mount_root,
+        catalogue=Catalogue(url=task.catalogue_url),
+    )
+    return result_item(
+        [
+            ResultFile(
+                key=file["name"].removesuffix(".tif"),
+                path=folder / "results" / file["name"],
+                href=f"s3://{task.bucket}/{task.key_prefix}{file['name']}",
+                title=file["title"],
+                bands=tuple(band["name"] for band in file["bands"]),
+            )
+            for file in rasters
+        ],
+        identifier=item_id(task.title, task.job),
+        collection="results",
+        site=site,
+        title=task.title,
+        lineage=Lineage(
+            engine="openeo",
+            job_id=task.job,
+            expression={"process_graph": task.process_graph},
+            inputs=[
+                {
+                    "id": item["id"],
+                    "collection": item["collection"],
+                    "properties": {"datetime": item["datetime"]},
+                    "links": [{"rel": "self", "href": item["href"]}] if item["href"] else [],
+                }
+                for frozen in task.frozen.values()
+                for item in frozen["items"]
+            ],
+            software={"cscale-hub": importlib.metadata.version("cscale-hub")},
+        ),
+    )
 
 
 def _usage(seconds: float, tiles: int) -> dict[str, Any]:
