@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -146,7 +147,7 @@ def test_application_killed_with_its_wrapper_has_vanished(
 
 
 def test_reused_process_id_is_not_taken_for_the_application(tmp_path: Path) -> None:
-    noted = {"pid": os.getpid(), "start": "1"}
+    noted = {"pid": os.getpid(), "start": "1", "ui": ""}
     (tmp_path / "pid").write_text(json.dumps(noted))
     assert SparkProcess.attach(tmp_path).poll() == VANISHED
 
@@ -159,6 +160,27 @@ def test_work_folder_takes_one_application_only(
     wait_for(lambda: process.poll() == 0)
     with pytest.raises(Conflict):
         spark_submit.start(application(tmp_path))
+
+
+def test_two_starters_at_once_start_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopping: list[SparkProcess]
+) -> None:
+    fake_spark(tmp_path, monkeypatch, f"echo run >> {tmp_path}/runs; sleep 1\n")
+    app = application(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: _outcome_of(app), range(8)))
+    processes = [result for result in results if isinstance(result, SparkProcess)]
+    stopping.extend(processes)
+    assert len({process.pid for process in processes}) == 1
+    wait_for(lambda: processes[0].poll() is not None)
+    assert (tmp_path / "runs").read_text() == "run\n"
+
+
+def _outcome_of(app: SparkApplication) -> SparkProcess | Conflict:
+    try:
+        return spark_submit.start(app)
+    except Conflict as refused:
+        return refused
 
 
 def test_attaching_to_an_empty_folder_says_that_nothing_was_started(tmp_path: Path) -> None:

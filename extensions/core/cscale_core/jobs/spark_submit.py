@@ -1,7 +1,7 @@
 """The one place that starts Spark: ``spark-submit`` in a process group of its own, on loopback.
 
-An application lives in a work folder: ``pid`` and ``exit`` (written by the wrapper), ``ui.json``
-(where its UI listens), ``spark.log`` (its standard output and error), ``conf/`` (Spark's
+An application lives in a work folder: ``pid`` (its process, and where its UI listens) and ``exit``,
+both written by the wrapper, ``spark.log`` (its standard output and error), ``conf/`` (Spark's
 configuration folder) and ``tmp/``. Any process that knows the folder can look at the application,
 stop it, or learn how it ended: see :meth:`SparkProcess.attach`.
 
@@ -34,7 +34,7 @@ from platformdirs import user_cache_path
 
 from cscale_core.errors import Conflict, InvalidInput, NotFound, UpstreamError
 from cscale_core.jobs import spark_wrapper
-from cscale_core.jobs.spark_wrapper import process_start, write_atomically
+from cscale_core.jobs.spark_wrapper import UI_VARIABLE, process_start, write_atomically
 
 MINIMUM_JAVA = 17
 #: What :meth:`SparkProcess.poll` says of an application that is gone without an exit status
@@ -42,6 +42,7 @@ MINIMUM_JAVA = 17
 VANISHED = -1
 
 _RUN_VARIABLE = "CSCALE_SPARK_RUN"
+_START_SECONDS = 20.0
 
 # Names and prefixes of the variables that an application may inherit. Everything else, above all
 # the hub's API token, stays with the server. Credentials are found through the container
@@ -234,7 +235,7 @@ def _configuration(app: SparkApplication, port: int) -> dict[str, str]:
 
 
 def start(app: SparkApplication) -> SparkProcess:
-    """Start the application and return at once.
+    """Start the application; returns as soon as its process is noted in the work folder.
 
     :raises InvalidInput: when the file is missing or the environment would carry a secret.
     :raises NotFound: when Spark or Java is missing.
@@ -261,13 +262,7 @@ def start(app: SparkApplication) -> SparkProcess:
     (work_dir / "conf" / "log4j2.properties").write_text(_LOG4J2, encoding="utf-8")
 
     conf = _configuration(app, _free_port())
-    if conf["spark.ui.enabled"].lower() == "true":
-        ui = {
-            "url": f"http://127.0.0.1:{conf['spark.ui.port']}",
-            "proxy_base": conf.get("spark.ui.proxyBase", ""),
-        }
-        write_atomically(work_dir / "ui.json", json.dumps(ui))
-
+    shown = conf["spark.ui.enabled"].lower() == "true"
     environment = passed_environment(os.environ)
     environment.update(app.environment)
     environment.update(
@@ -283,6 +278,7 @@ def start(app: SparkApplication) -> SparkProcess:
             "PYSPARK_DRIVER_PYTHON": sys.executable,
             "PYTHONUNBUFFERED": "1",
             _RUN_VARIABLE: str(work_dir.resolve()),
+            UI_VARIABLE: f"http://127.0.0.1:{conf['spark.ui.port']}" if shown else "",
         }
     )
     command = [
@@ -314,22 +310,32 @@ def start(app: SparkApplication) -> SparkProcess:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return SparkProcess(work_dir, popen.pid, process_start(popen.pid), popen)
+    # Its id is on disk before anybody is told that it runs: from here on it can be found again.
+    deadline = time.monotonic() + _START_SECONDS
+    while not (work_dir / "pid").exists() and popen.poll() is None:
+        if time.monotonic() > deadline:
+            os.killpg(popen.pid, signal.SIGKILL)
+            popen.wait()
+            raise UpstreamError(f"Spark did not start in {_START_SECONDS:.0f} s.", retryable=True)
+        time.sleep(0.01)
+    process = SparkProcess.attach(work_dir)
+    if process.pid == popen.pid:
+        process.adopt(popen)
+    return process
 
 
 class SparkProcess:
     """A started application: running, or ended with a known or unknown status."""
 
-    def __init__(
-        self,
-        work_dir: Path,
-        pid: int,
-        started: str,
-        popen: subprocess.Popen[bytes] | None = None,
-    ) -> None:
+    def __init__(self, work_dir: Path, pid: int, started: str, ui: str = "") -> None:
         self.work_dir = work_dir
+        self._ui = ui
         self.pid = pid
         self._started = started
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    def adopt(self, popen: subprocess.Popen[bytes]) -> None:
+        """Take over the child process, so that its end is collected."""
         self._popen = popen
 
     @classmethod
@@ -340,17 +346,14 @@ class SparkProcess:
         """
         try:
             noted = json.loads((work_dir / "pid").read_text(encoding="utf-8"))
-            return cls(work_dir, int(noted["pid"]), str(noted["start"]))
+            return cls(work_dir, int(noted["pid"]), str(noted["start"]), str(noted["ui"]))
         except (OSError, ValueError, KeyError) as error:
             raise NotFound(f"No Spark application was started in {work_dir}.") from error
 
     @property
     def ui_url(self) -> str:
         """Loopback address of the application's UI; empty when it has none."""
-        try:
-            return str(json.loads((self.work_dir / "ui.json").read_text(encoding="utf-8"))["url"])
-        except (OSError, ValueError, KeyError):
-            return ""
+        return self._ui
 
     @property
     def log_path(self) -> Path:

@@ -1,7 +1,7 @@
 """The parent of one spark-submit: notes its process id at the start and the exit status at the end.
 
 Run by path, with the standard library only: ``python -I spark_wrapper.py WORK_DIR COMMAND...``.
-Because it writes ``pid`` and ``exit`` itself, whoever started it may die at any moment and another
+Because it writes ``pid`` (process id and UI address) and ``exit`` itself, whoever started it may die at any moment and another
 process still finds out what became of the application.
 """
 
@@ -14,6 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 from types import FrameType
+
+#: Names the address of the application's UI, which is noted beside the process id.
+UI_VARIABLE = "CSCALE_SPARK_UI"
+#: Exit status of a wrapper that found another one at work.
+ALREADY_STARTED = 73
 
 
 def process_start(pid: int) -> str:
@@ -38,14 +43,21 @@ def write_atomically(path: Path, text: str) -> None:
 
 def main(arguments: list[str]) -> int:
     work_dir, command = Path(arguments[0]), arguments[1:]
+    mine = work_dir / f".pid.{os.getpid()}"
+    noted = {
+        "pid": os.getpid(),
+        "start": process_start(os.getpid()),
+        "ui": os.environ.get(UI_VARIABLE, ""),
+    }
+    mine.write_text(json.dumps(noted), encoding="utf-8")
     try:
-        # Exclusive: of two starters at the same time, one runs.
-        handle = os.open(work_dir / "pid", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # A link is made whole or not at all: of two starters at the same time, one runs.
+        os.link(mine, work_dir / "pid")
     except FileExistsError:
         print(f"{work_dir} already has an application", file=sys.stderr)
-        return 73
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump({"pid": os.getpid(), "start": process_start(os.getpid())}, file)
+        return ALREADY_STARTED
+    finally:
+        mine.unlink()
 
     child: subprocess.Popen[bytes] | None = None
     stopped = False
