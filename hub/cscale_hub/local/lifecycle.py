@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -455,18 +456,22 @@ class Federation:
         headers = {"Authorization": f"token {token}"}
         until = time.monotonic() + 30.0
         try:
-            with httpx.Client(timeout=10.0, trust_env=False, headers=headers) as client:
+            with (
+                httpx.Client(timeout=15.0, trust_env=False, headers=headers) as client,
+                ThreadPoolExecutor(8) as pool,
+            ):
                 told: set[str] = set()
                 while time.monotonic() < until:
                     answer = client.get(f"{base}/users", params={"state": "active"})
                     answer.raise_for_status()
-                    names = [user["name"] for user in answer.json()]
+                    names = {str(user["name"]) for user in answer.json()}
                     if not names:
                         return
-                    for name in set(names) - told:
-                        progress("Stopping a user's server and unmounting the buckets")
-                        client.delete(f"{base}/users/{name}/server")
-                        told.add(name)
+                    new = sorted(names - told)
+                    if new:
+                        progress(f"Stopping {len(new)} user server(s), unmounting the buckets")
+                    told |= names
+                    list(pool.map(lambda name: client.delete(f"{base}/users/{name}/server"), new))
                     time.sleep(0.3)
         except httpx.HTTPError:
             # The hub does not answer; its end takes the servers with it.
@@ -476,6 +481,13 @@ class Federation:
         started = start_ticks(pid)
         with contextlib.suppress(ProcessLookupError):  # it ended in this moment
             os.kill(pid, signal.SIGTERM)
+        # JupyterHub stops its services one after the other; told all at once they end together.
+        for name in services.SERVICES:
+            state = _program_state(self.layout, name)
+            service = state.get("launcher")
+            if isinstance(service, int) and start_ticks(service) == state.get("launcher_started"):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(service, signal.SIGTERM)
         until = time.monotonic() + 50.0
         while start_ticks(pid) == started and started is not None and time.monotonic() < until:
             if self._launcher is not None and self._launcher.poll() is not None:

@@ -55,6 +55,8 @@ class StreamingProxyHandler(ProxyHandler):  # type: ignore[misc]  # the package 
     """Passes requests, answers and WebSocket messages on as they come."""
 
     client: AsyncHTTPClient
+    ws_client: WebSocketClientConnection | None
+    target: dict[str, Any] | None
     started = False
 
     async def get_target_url(self, path: str | None) -> str | None:

@@ -1,0 +1,80 @@
+"""Settings come from file and environment, and a wrong member is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cscale_hub.settings import Settings, SettingsError, dump_settings, json_schema, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("CSCALE_SETTINGS_FILE", "CSCALE_DATA", "CSCALE_HUB__PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "cscale.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_environment_wins_over_file_and_file_over_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(tmp_path, "hub: {port: 9001, title: Ours}\n")
+    monkeypatch.setenv("CSCALE_HUB__PORT", "9002")
+    settings = load_settings()
+    assert settings.hub.port == 9002
+    assert settings.hub.title == "Ours"
+    assert settings.identity.client_id == "cscale-hub"
+
+
+def test_resolved_file_is_taken_without_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = write(tmp_path, "hub: {port: 9001}\n")
+    monkeypatch.setenv("CSCALE_HUB__PORT", "9002")
+    assert load_settings(path, environment=False).hub.port == 9001
+
+
+def test_written_settings_are_read_back_the_same(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "d", spark={"master": "local[1]"})
+    dump_settings(settings, tmp_path / "out.yaml")
+    assert load_settings(tmp_path / "out.yaml", environment=False).model_dump() == (
+        settings.model_dump()
+    )
+
+
+def test_unknown_member_is_refused_by_name(tmp_path: Path) -> None:
+    path = write(tmp_path, "hub: {prot: 9001}\n")
+    with pytest.raises(SettingsError, match=r"hub\.prot"):
+        load_settings(path)
+
+
+def test_wrong_value_is_not_echoed(tmp_path: Path) -> None:
+    path = write(tmp_path, "identity: {issuer: 'ftp://hunter2.example'}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path)
+    assert "identity.issuer" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_plain_http_is_accepted_on_loopback_only() -> None:
+    assert Settings(storage={"endpoint": "http://127.0.0.1:1/"}).storage.endpoint.endswith(":1")
+    with pytest.raises(ValueError, match="loopback"):
+        Settings(storage={"endpoint": "http://s3.example.org"})
+
+
+def test_missing_named_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"absent\.yaml"):
+        load_settings(tmp_path / "absent.yaml")
+
+
+def test_schema_knows_every_part() -> None:
+    schema = json_schema()
+    assert {"hub", "identity", "storage", "providers", "spark"} <= set(schema["properties"])
+    assert schema["additionalProperties"] is False

@@ -1,0 +1,79 @@
+"""What the hub writes for a user's server is what the server's model accepts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cscale_core.site import Site
+from cscale_hub.local.services import PORT_NAMES, Wishes, resolved_settings
+from cscale_hub.settings import ProviderSettings, Settings
+from cscale_hub.spawn.site import site_document
+from cscale_hub.vos import load_vos
+
+AQUA, WATER = "aquamonitor.c-scale.eu", "waterwatch.c-scale.eu"
+
+
+def site(tmp_path: Path, roles: dict[str, set[str]]) -> Site:
+    ports = {name: 20_000 + number for number, name in enumerate(PORT_NAMES)}
+    wishes = Wishes(
+        extra_providers=(
+            ProviderSettings(id="more", title="More", url="https://stac.example.org/v1"),
+        ),
+        extra_hosts=("files.example.org",),
+    )
+    document = site_document(
+        resolved_settings(Settings(data=tmp_path), ports, wishes),
+        load_vos(),
+        slug="uabc234",
+        display_name="A member",
+        roles=roles,
+        mount=tmp_path / "users" / "uabc234" / "s3",
+        mount_mode="fuse",
+    )
+    return Site.model_validate(document)
+
+
+def test_member_of_one_vo_gets_its_places_only(tmp_path: Path) -> None:
+    made = site(tmp_path, {AQUA: {"member"}})
+    assert made.vos == (AQUA,)
+    assert [(grant.bucket, grant.prefix, grant.access) for grant in made.grants] == [
+        ("aquamonitor", "products/", "rw"),
+        ("aquamonitor", "users/uabc234/", "rw"),
+    ]
+
+
+def test_member_of_two_gets_both_and_foreign_vos_count_for_nothing(tmp_path: Path) -> None:
+    made = site(tmp_path, {AQUA: {"member"}, WATER: {"manager"}, "other.example": {"member"}})
+    assert made.vos == (AQUA, WATER)
+    assert {grant.vo for grant in made.grants} == {AQUA, WATER}
+
+
+def test_user_without_roles_gets_no_place(tmp_path: Path) -> None:
+    assert site(tmp_path, {}).grants == ()
+
+
+def test_federation_has_the_catalogue_both_sites_and_what_was_added(tmp_path: Path) -> None:
+    made = site(tmp_path, {AQUA: {"member"}})
+    assert [provider.id for provider in made.providers] == [
+        "catalogue",
+        "site-b",
+        "site-c",
+        "more",
+    ]
+    assert "files.example.org" in made.allowed_hosts
+    assert made.catalogue.url.endswith("/services/catalogue")
+
+
+def test_slug_that_could_widen_a_policy_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="prefix"):
+        site_document(
+            Settings(data=tmp_path),
+            load_vos(),
+            slug="u*",
+            display_name="",
+            roles={AQUA: {"member"}},
+            mount=tmp_path,
+            mount_mode="none",
+        )
