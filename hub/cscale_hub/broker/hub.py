@@ -106,10 +106,12 @@ class Hub:
 
     async def _shared(self, name: str) -> bool:
         path = f"/shares/{quote(name, safe='')}"
-        listed = _model(self._allowed(await self._get(path, self._own))).get("items")
+        model = _model(self._allowed(await self._get(path, self._own)))
+        listed, pages = model.get("items"), model.get("_pagination")
         if not isinstance(listed, list):
             raise UpstreamRefusalError("The hub's list of shares cannot be read.")
-        return bool(listed)
+        # A page can be empty and not the last: expired shares are counted and then left out.
+        return bool(listed) or bool(isinstance(pages, dict) and pages.get("next"))
 
     def _allowed(self, answer: httpx.Response) -> httpx.Response:
         if answer.status_code == 404:

@@ -1,8 +1,7 @@
 """A broker whose upstreams are one object: a hub, an identity provider and an STS with switches.
 
 The answers have the shapes that JupyterHub 6.1, the local issuer and SeaweedFS 4.48 give;
-``test_broker_with_jupyterhub.py`` and ``test_broker_with_seaweedfs.py`` hold them against the real
-programs.
+``test_broker_real_upstreams.py`` runs the broker against the real programs.
 """
 
 from __future__ import annotations
