@@ -10,8 +10,13 @@ from typing import Any
 
 import pytest
 import uvicorn
+from hypothesis import settings
 
 from cscale_core.site import Site
+
+# A deadline per example measures the machine, not the code.
+settings.register_profile("cscale", deadline=None)
+settings.load_profile("cscale")
 
 
 def _free_socket() -> socket.socket:
