@@ -31,6 +31,7 @@ from tornado.httpserver import HTTPServer
 from traitlets.config import Config
 
 from cscale_core.site import Catalogue, Grant, S3Site, Site
+from cscale_server.mounts import BOUND_TO_PARENT
 
 TOKEN = "only-for-tests"
 BASE_URL = "/user/u%40test/"
@@ -91,6 +92,10 @@ def _weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     log = (folder / "weed.log").open("wb")
     process = subprocess.Popen(
         [
+            sys.executable,
+            "-ISc",
+            BOUND_TO_PARENT,
+            str(os.getpid()),
             weed,
             "-logtostderr",
             "server",
@@ -316,7 +321,7 @@ async def start_server(
 def eventually() -> Callable[..., Awaitable[Any]]:
     """Waits until a call gives something true, and gives it."""
 
-    async def wait(call: Callable[[], Any], seconds: float = 15) -> Any:
+    async def wait(call: Callable[[], Any], seconds: float = 30) -> Any:
         deadline = time.monotonic() + seconds
         while True:
             value = call()

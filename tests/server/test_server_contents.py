@@ -227,6 +227,15 @@ async def test_a_store_that_is_down_is_an_error_in_words(
     assert "s3" in names(await server.contents("GET", ""))
 
 
+async def test_a_broker_that_is_down_is_an_error_in_words(
+    start_server: Any, store: Any, make_site: Any
+) -> None:
+    server = await start_server(make_site(store.endpoint))
+    answer = await server.contents("GET", HOME)
+    assert answer.status_code == 502
+    assert "cannot be" in answer.json()["message"]
+
+
 async def test_a_contents_manager_chosen_by_the_operator_is_kept(
     start_server: Any, make_site: Any
 ) -> None:

@@ -110,6 +110,20 @@ async def test_an_outage_of_the_broker_is_an_error_that_sdks_retry(
     assert answer.json()["retryable"] is True
 
 
+async def test_a_trouble_is_logged_once_however_often_sdks_try_again(
+    listener: LoopbackListener, broker: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker.failure = UpstreamError("The broker cannot be reached.")
+    for _ in range(5):
+        await ask(listener, "/v1/s3")
+    assert caplog.text.count("cannot be reached") == 1
+    broker.failure = None
+    await ask(listener, "/v1/s3")
+    broker.failure = UpstreamError("The broker cannot be reached.")
+    await ask(listener, "/v1/s3")
+    assert caplog.text.count("cannot be reached") == 2
+
+
 async def test_a_fault_of_ours_tells_the_caller_nothing(
     listener: LoopbackListener, broker: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

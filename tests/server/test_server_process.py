@@ -151,7 +151,7 @@ async def test_sigterm_sends_pending_writes_unmounts_and_leaves_nothing(
     assert mounted(tmp_path) == []
     runtime = tmp_path / "home/.local/share/jupyter/runtime/cscale"
     assert not list(runtime.glob("*.token"))
-    assert not list(runtime.glob("*.pid"))
+    assert not list((runtime.parent.parent / "cscale/mounts").glob("*.pid"))
     assert "Traceback" not in jupyter.log.read_text()
 
 

@@ -47,8 +47,8 @@ class CScaleExtension(ExtensionApp):
     ).tag(config=True)
 
     data_dir = Unicode(
-        help="""Folder of the store of jobs. It may be on NFS. Default: "cscale" in Jupyter's data
-        folder.""",
+        help="""Folder of the store of jobs and of the mounts' write caches; it outlives the server
+        and may be on NFS. Default: "cscale" in Jupyter's data folder.""",
     ).tag(config=True)
 
     @default("data_dir")  # type: ignore[untyped-decorator]
@@ -99,7 +99,9 @@ class CScaleExtension(ExtensionApp):
                 os.environ.get("JUPYTERHUB_API_TOKEN", ""),
                 self._broker_http,
             )
-        self._listener = LoopbackListener(self._source, self._folder, self.log)
+        self._listener = LoopbackListener(
+            self._source, Path(self._server.runtime_dir) / "cscale", self.log
+        )
         self._listener.bind()
         # Before any kernel or terminal starts, so that all of them inherit it.
         os.environ.update(self._listener.environment(self._site))
@@ -114,11 +116,6 @@ class CScaleExtension(ExtensionApp):
     def _server(self) -> ServerApp:
         return cast(ServerApp, self.serverapp)  # there from linking on
 
-    @property
-    def _folder(self) -> Path:
-        """Private files of this user's servers: token file, process ids, write caches."""
-        return Path(self._server.runtime_dir) / "cscale"
-
     # -- running -----------------------------------------------------------------------------
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
@@ -127,8 +124,13 @@ class CScaleExtension(ExtensionApp):
         await self._listener.start()
         self._events = JobEvents(self._emit, asyncio.get_running_loop())
         self._starting = asyncio.create_task(self._start_backend(self._site), name="cscale start")
+        # Not in the runtime folder, which may be emptied between two starts: what was written to
+        # a mount and had not reached the bucket when the server was killed is kept in here.
         self._mounts = Mounts(
-            self._site, self._folder, self._listener.environment(self._site), self.log
+            self._site,
+            Path(self.data_dir) / "mounts",
+            self._listener.environment(self._site),
+            self.log,
         )
         await self._mounts.start()
 

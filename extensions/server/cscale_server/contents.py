@@ -179,10 +179,10 @@ class BucketTree:
         files: list[tuple[str, int, datetime]] = []
         if place.grant is None:
             return sorted(folders), files, False
-        pages = self.store.client.get_paginator("list_objects_v2").paginate(
-            Bucket=place.bucket, Prefix=place.folder, Delimiter="/"
-        )
         with self._explained(place):
+            pages = self.store.client.get_paginator("list_objects_v2").paginate(
+                Bucket=place.bucket, Prefix=place.folder, Delimiter="/"
+            )
             for page in pages:
                 for entry in page.get("CommonPrefixes", ()):
                     folders.add(entry["Prefix"][len(place.folder) :].rstrip("/"))

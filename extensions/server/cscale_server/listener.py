@@ -88,7 +88,7 @@ class _LoopbackHandler(web.RequestHandler):
     def log_exception(self, *exc_info: Any) -> None:
         error = exc_info[1]
         if isinstance(error, web.HTTPError | CScaleError):
-            self.listener.log.info("Credentials endpoint: %s [%s]", error, self.request_id)
+            self.listener.tell(str(error))
         else:
             self.listener.log.error(
                 "Credentials endpoint failed [%s]", self.request_id, exc_info=exc_info
@@ -108,7 +108,9 @@ class _LoopbackHandler(web.RequestHandler):
 
 class _S3Handler(_LoopbackHandler):
     async def get(self) -> None:
-        self.finish(json.dumps(await self.listener.source.s3_credentials()))
+        credentials = await self.listener.source.s3_credentials()
+        self.listener.tell("")
+        self.finish(json.dumps(credentials))
 
 
 class _TokenHandler(_LoopbackHandler):
@@ -140,6 +142,7 @@ class LoopbackListener:
         self.secret = secrets.token_urlsafe(32)
         self.token_file = folder / f"loopback-{os.getpid()}-{secrets.token_hex(4)}.token"
         self.port = 0
+        self._trouble = ""
         self._sockets: list[socket.socket] = []
         self._server: HTTPServer | None = None
 
@@ -157,6 +160,15 @@ class LoopbackListener:
             file.write(self.secret)
         self._sockets = bind_sockets(0, LOOPBACK)
         self.port = self._sockets[0].getsockname()[1]
+
+    def tell(self, trouble: str) -> None:
+        """Log a trouble once, however often SDKs try again; empty: it is over."""
+        if trouble != self._trouble:
+            self._trouble = trouble
+            if trouble:
+                self.log.warning("Credentials endpoint: %s", trouble)
+            else:
+                self.log.info("Credentials endpoint: it works")
 
     async def start(self) -> None:
         """Begin to answer; questions that came since :meth:`bind` wait in the socket's queue."""

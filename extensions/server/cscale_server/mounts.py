@@ -49,8 +49,9 @@ _MOUNT_LIMIT = 20.0
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _STEADY = 60.0
-_FLUSH_LIMIT = 8.0
-_END_LIMIT = 5.0
+# Together below the time that the hub gives a server to stop.
+_FLUSH_LIMIT = 6.0
+_END_LIMIT = 3.0
 
 # What rclone's environment may inherit. No token of the hub, no AWS key of the user is in it.
 _INHERITED = (
@@ -71,7 +72,7 @@ _INHERITED = (
 # rclone must not outlive a server that was killed. The small detour over an own interpreter is
 # because PR_SET_PDEATHSIG has to be set in the child, and running Python code between fork and
 # exec (preexec_fn) may deadlock in a process with threads.
-_WITH_PARENT = (
+BOUND_TO_PARENT = (
     "import ctypes,os,sys;"
     "ctypes.CDLL(None).prctl(1,15);"
     "os.getppid()==int(sys.argv[1]) or sys.exit(1);"
@@ -218,10 +219,9 @@ class Mount:
             self._task = None
         if self.pid is not None and self.path in mounted(self.path) and not await self._flush():
             self._log.warning(
-                "%s: some writes had not reached the bucket within %.0f s; "
-                "they are kept and sent at the next start.",
+                "%s: not all writes are known to have reached the bucket; "
+                "what has not is kept and sent at the next start.",
                 self.path,
-                _FLUSH_LIMIT,
             )
         await self._end(gently=True)
         self._set("off", "unmounted")
@@ -354,7 +354,7 @@ class Mount:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-ISc",
-            _WITH_PARENT,
+            BOUND_TO_PARENT,
             str(os.getpid()),
             str(rclone),
             *self._arguments(),
@@ -500,7 +500,8 @@ class Mount:
 
     async def _flush(self) -> bool:
         """Wait until every closed file is in the bucket; False when the limit is reached first."""
-        deadline = time.monotonic() + _FLUSH_LIMIT
+        # rclone does not even tell what is pending while it waits for the object store.
+        deadline = time.monotonic() + (_FLUSH_LIMIT if self.state == "ok" else PROBE_LIMIT)
         transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
         async with httpx.AsyncClient(transport=transport, timeout=PROBE_LIMIT) as client:
             while time.monotonic() < deadline:
@@ -508,8 +509,10 @@ class Mount:
                     answer = await client.post("http://rclone/vfs/stats")
                     cache = answer.json()["diskCache"]
                     pending = cache["uploadsInProgress"] + cache["uploadsQueued"]
+                except httpx.TimeoutException:
+                    continue
                 except (httpx.HTTPError, ValueError, KeyError) as error:
-                    self._log.warning("%s: rclone does not tell its state: %s", self.path, error)
+                    self._log.warning("%s: rclone does not tell its state: %r", self.path, error)
                     return False
                 if not pending:
                     return True
