@@ -193,7 +193,7 @@ def _refused(answer: JsonAnswer, what: str) -> CScaleError:
     if answer.status in (401, 403):
         return Forbidden(
             f"The catalogue does not let you write {what} (status {answer.status}).{said}",
-            hint="Writing may be kept to managers of your virtual organisation.",
+            hint="Ask the managers of your virtual organisation for the right to write.",
             status=answer.status,
         )
     if answer.status in (400, 413, 422):
