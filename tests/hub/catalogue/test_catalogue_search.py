@@ -183,7 +183,10 @@ def test_fields_include_and_exclude(scenes: Any) -> None:
         ({"limit": 0}, "limit"),
         ({"token": "not-a-token"}, "token"),
         ({"filter": {"op": "frobnicate", "args": [1, 2]}}, "frobnicate"),
-        ({"filter": {"op": "=", "args": [1]}}, "filter"),
+        ({"filter": {"op": "=", "args": [1]}}, "arguments"),
+        ({"filter": {"op": "and", "args": [{"property": "id"}, True]}}, "condition"),
+        ({"filter": {"op": "+", "args": [1, 1]}}, "condition"),
+        ({"filter": {"property": "id"}}, "condition"),
         ({"filter": {"op": "=", "args": [1, 1]}, "filter-crs": "EPSG:32633"}, "CRS84"),
         ({"sortby": [{"field": 'a"b', "direction": "asc"}]}, "sortby"),
     ],
@@ -219,6 +222,29 @@ def test_a_wrong_get_parameter_is_400_not_500(scenes: Any, parameters: dict[str,
     answer = scenes.get("/search", **parameters)
     assert answer.status_code == 400, answer.text
     assert answer.json()["code"] == "invalid_input"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 2000 + "id='a'" + ")" * 2000,
+        "NOT " * 2000 + "(id='a')",
+        "-" * 8000 + "1=1",
+        "+".join(["1"] * 4000) + "=1",
+        "+".join(["1"] * 900) + "=1",
+        "=".join(["1"] * 4000),
+        "id='a'" + " OR id='a'" * 1500,
+    ],
+    ids=["parentheses", "not", "minus", "plus", "fewer plus", "equals", "long"],
+)
+def test_a_monstrous_filter_is_refused_and_the_service_lives(scenes: Any, text: str) -> None:
+    assert scenes.get("/search", filter=text).status_code == 400
+    nested: dict[str, Any] = {"op": "=", "args": [{"property": "id"}, "a"]}
+    for _ in range(300):
+        nested = {"op": "not", "args": [nested]}
+    answer = scenes.http.post(f"{scenes.root}/search", json={"filter": nested})
+    assert answer.status_code == 400
+    assert scenes.get("/healthz").status_code == 200
 
 
 @pytest.fixture(scope="module")
@@ -304,7 +330,7 @@ def test_the_number_matched_is_counted_anew(shared: Any, builders: Any) -> None:
     assert shared.search(collections=["counted"], limit=1)["numberMatched"] == 1
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::pystac_client.warnings.PystacClientWarning")
 def test_pystac_client_works_unchanged(many: Any) -> None:
     client = Client.open(many.root)
     assert "many" in {collection.id for collection in client.get_collections()}

@@ -37,8 +37,7 @@ def open_backend(config: CatalogueConfig) -> Iterator[Backend]:
     wanted = config.backend if config.backend != "auto" else kept or "auto"
     if wanted in ("auto", "pgstac"):
         try:
-            cluster = PrivateCluster(config.data_dir / "pg", find_installation(PGSTAC_EXTENSIONS))
-            cluster.start()
+            cluster = _start_pgstac(config)
         except PostgresUnavailable as error:
             if wanted == "pgstac":
                 raise BackendUnavailable(_refusal(config, str(error))) from error
@@ -46,11 +45,10 @@ def open_backend(config: CatalogueConfig) -> Iterator[Backend]:
                 "%s; using SQLite, pgstac would add faster searches on large catalogues", error
             )
         else:
-            try:
-                # Imported here: it pulls in the PostgreSQL drivers, some 30 MB of memory.
-                from cscale_hub.local.catalogue.pgstac_store import PgstacStore, prepare_database
+            # Imported here: it pulls in the PostgreSQL drivers, some 30 MB of memory.
+            from cscale_hub.local.catalogue.pgstac_store import PgstacStore
 
-                prepare_database(cluster)
+            try:
                 record.write_text("pgstac\n")
                 yield PgstacStore(cluster)
             finally:
@@ -58,6 +56,20 @@ def open_backend(config: CatalogueConfig) -> Iterator[Backend]:
             return
     record.write_text("sqlite\n")
     yield SqliteStore(config.data_dir / "catalogue.sqlite")
+
+
+def _start_pgstac(config: CatalogueConfig) -> PrivateCluster:
+    """A running cluster with pgstac in it. :raises PostgresUnavailable:"""
+    cluster = PrivateCluster(config.data_dir / "pg", find_installation(PGSTAC_EXTENSIONS))
+    cluster.start()
+    try:
+        from cscale_hub.local.catalogue.pgstac_store import prepare_database
+
+        prepare_database(cluster)
+    except BaseException:
+        cluster.stop()
+        raise
+    return cluster
 
 
 def _refusal(config: CatalogueConfig, reason: str) -> str:

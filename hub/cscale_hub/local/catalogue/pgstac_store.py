@@ -30,7 +30,7 @@ from stac_fastapi.types.errors import ConflictError, NotFoundError
 from cscale_hub.local.catalogue.documents import check_collection, check_item, patched
 from cscale_hub.local.catalogue.problems import Problem, invalid
 from cscale_hub.local.catalogue.query import Page, Search
-from cscale_hub.local.postgres import DATABASE, USER, PrivateCluster
+from cscale_hub.local.postgres import DATABASE, USER, PostgresUnavailable, PrivateCluster
 
 log = logging.getLogger("cscale.catalogue")
 
@@ -50,7 +50,17 @@ WATCH_SECONDS = 2.0
 
 
 def prepare_database(cluster: PrivateCluster) -> None:
-    """Create the database on first use and bring pgstac to the installed version."""
+    """Create the database on first use and bring pgstac to the installed version.
+
+    :raises PostgresUnavailable: when the server refuses.
+    """
+    try:
+        _prepare(cluster)
+    except psycopg.Error as error:
+        raise PostgresUnavailable(f"pgstac cannot be set up: {error}") from error
+
+
+def _prepare(cluster: PrivateCluster) -> None:
     place = {"host": str(cluster.socket_folder), "user": USER, "password": cluster.password}
     with psycopg.connect(make_conninfo(**place, dbname="postgres"), autocommit=True) as admin:
         known = admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))

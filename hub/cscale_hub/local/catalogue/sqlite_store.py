@@ -353,6 +353,7 @@ class _Conditions:
     def __init__(self) -> None:
         self.terms: list[str] = []
         self.values: list[Any] = []
+        self.test: _FilterTest | None = None
 
     def add(self, term: str, *values: Any) -> None:
         self.terms.append(term)
@@ -364,8 +365,17 @@ class _Conditions:
 
 
 def _search(db: sqlite3.Connection, search: Search) -> Page:
-    order = search.order
     where = _conditions(db, search)
+    try:
+        return _page(db, search, where)
+    except sqlite3.OperationalError as error:
+        if where.test is not None and where.test.failure is not None:
+            raise invalid(f"filter: {where.test.failure}") from error
+        raise
+
+
+def _page(db: sqlite3.Connection, search: Search, where: _Conditions) -> Page:
+    order = search.order
     matched: int | None = None
     after = _Conditions()
     after.terms, after.values = list(where.terms), list(where.values)
@@ -419,7 +429,8 @@ def _conditions(db: sqlite3.Connection, search: Search) -> _Conditions:
         db.create_function("meets_area", 1, _area_test(search.area), deterministic=True)
         where.add("meets_area(geometry)")
     if search.filter is not None:
-        db.create_function("meets_filter", 1, _filter_test(search.filter), deterministic=True)
+        where.test = _FilterTest(search.filter)
+        db.create_function("meets_filter", 1, where.test, deterministic=True)
         where.add("meets_filter(document)")
     return where
 
@@ -433,20 +444,23 @@ def _area_test(area: BaseGeometry) -> Callable[[bytes], bool]:
     return test
 
 
-def _filter_test(condition: dict[str, Any]) -> Callable[[str], bool]:
-    expression = Expr(condition)
+class _FilterTest:
+    """Decides a CQL2 condition on documents; remembers why it cannot."""
 
-    def test(document: str) -> bool:
+    def __init__(self, condition: dict[str, Any]) -> None:
+        self._expression = Expr(condition)
+        self.failure: Exception | None = None
+
+    def __call__(self, document: str) -> bool:
         try:
-            return bool(expression.matches(json.loads(document)))
+            return bool(self._expression.matches(json.loads(document)))
         except Exception as error:
             # cql2 raises a bare Exception where the value is unknown because the item lacks a
             # property or has it in another type; unknown is not a match (CQL2, 6.2).
             if "Could not reduce" in str(error):
                 return False
+            self.failure = error
             raise
-
-    return test
 
 
 def _column(key: SortKey) -> tuple[str, tuple[str, ...]]:
