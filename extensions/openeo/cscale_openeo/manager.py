@@ -266,7 +266,7 @@ class JobManager:
     def environment(self, identifier: str) -> dict[str, str]:
         """Variables of a job's processes: where to ask for keys, and never a key.
 
-        The service's own AWS files and identities are shut out.
+        The AWS files of whoever runs the service are shut out; variables are dropped at start.
         """
         token = self.folder(identifier).token
         job_token(token)
@@ -278,10 +278,6 @@ class JobManager:
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": "/dev/null",
             "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-            "AWS_PROFILE": "",
-            "AWS_ROLE_ARN": "",
-            "AWS_WEB_IDENTITY_TOKEN_FILE": "",
-            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "",
             "AWS_ENDPOINT_URL_S3": self._config.s3.endpoint,
             "AWS_REGION": self._config.s3.region,
             "AWS_DEFAULT_REGION": self._config.s3.region,
