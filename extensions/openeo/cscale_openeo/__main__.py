@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -24,6 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError, ValidationError) as error:
         print(f"{options.config} cannot be used: {error}", file=sys.stderr)
         return 2
+    # Jobs inherit part of this environment; no AWS identity of the service may be in it.
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
     logging.basicConfig(
         level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )

@@ -66,7 +66,6 @@ def _session(region: str) -> Any:
 
 _GDAL: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "",
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "1",
     "GDAL_CACHEMAX": 128,
@@ -196,7 +195,10 @@ def load_cube(
             for _ in pool.map(fill, targets):
                 pass
     except DamagedData as error:
-        raise OpenEOError("InputUnreadable", f"{error.message} {error.hint}") from error
+        reason = str(error.details.get("reason", ""))
+        raise OpenEOError(
+            "InputUnreadable", f"{error.message} {error.hint} ({reason})"
+        ) from error
     if plan.polygon is not None:
         _cut(values, grid, plan.polygon)
     return xr.DataArray(
