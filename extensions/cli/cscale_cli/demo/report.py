@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -54,26 +55,22 @@ class Report:
         step = Step(name)
         self.steps.append(step)
         started = time.monotonic()
-        columns = (
-            SpinnerColumn(),
-            TextColumn("[bold]{task.fields[step]}[/]"),
-            BarColumn(bar_width=18),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            view = StepView(step, progress, progress.add_task("", step=name, total=None))
+        with self._shown(step) as view:
             try:
                 yield view
             except BaseException as error:
                 step.ok = False
-                step.detail = str(error) or type(error).__name__
+                step.detail = (
+                    "interrupted"
+                    if isinstance(error, KeyboardInterrupt)
+                    else str(error) or repr(error)
+                )
                 raise
             else:
                 step.ok = True
             finally:
                 step.seconds = round(time.monotonic() - started, 2)
-                progress.stop()
+                view.close()
                 mark = "[green]✓[/]" if step.ok else "[red]✗[/]"
                 self.console.print(
                     f"{mark} [bold]{name}[/] [dim]{step.seconds:.1f} s[/]  ",
@@ -81,6 +78,21 @@ class Report:
                     highlight=False,
                 )
                 self.console.print(step.detail, markup=False, highlight=False)
+
+    @contextmanager
+    def _shown(self, step: Step) -> Iterator[StepView]:
+        if not self.console.is_terminal:
+            yield PlainView(step, self.console)
+            return
+        columns = (
+            SpinnerColumn(),
+            TextColumn("[bold]{task.fields[step]}[/]"),
+            BarColumn(bar_width=18),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            yield SpinnerView(step, progress)
 
     def table(self) -> Table:
         """The steps as a table for the terminal."""
@@ -114,24 +126,60 @@ class Report:
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-@dataclass
-class StepView:
+class StepView(ABC):
     """What a running step can say."""
 
-    _step: Step
-    _progress: Progress
-    _task: Any
+    def __init__(self, step: Step) -> None:
+        self._step = step
 
     def say(self, message: str) -> None:
         """What it does now; the last word stays as the step's detail."""
         self._step.detail = message
+        self._show(message)
+
+    def share(self, done: float | None) -> None:  # noqa: B027 - a bar is not everywhere
+        """How far it is, 0 to 1; None when that is not known."""
+
+    def close(self) -> None:  # noqa: B027 - most views have nothing to close
+        """The step is over."""
+
+    @abstractmethod
+    def _show(self, message: str) -> None:
+        """Put the message where it is seen."""
+
+
+class SpinnerView(StepView):
+    """On a terminal: one line that moves."""
+
+    def __init__(self, step: Step, progress: Progress) -> None:
+        super().__init__(step)
+        self._progress = progress
+        self._task = progress.add_task("", step=step.name, total=None)
+
+    def _show(self, message: str) -> None:
         self._progress.update(self._task, description=message)
 
     def share(self, done: float | None) -> None:
-        """How far it is, 0 to 1; None when that is not known."""
         if done is not None:
             self._progress.update(self._task, completed=done, total=1.0)
 
-    @property
-    def teller(self) -> Callable[[str], None]:
-        return self.say
+    def close(self) -> None:
+        self._progress.stop()
+
+
+class PlainView(StepView):
+    """In a file or a pipe: a line when something new happens, not more than one in two seconds."""
+
+    PAUSE = 2.0
+
+    def __init__(self, step: Step, console: Console) -> None:
+        super().__init__(step)
+        self._console = console
+        self._last = 0.0
+
+    def _show(self, message: str) -> None:
+        now = time.monotonic()
+        if now - self._last >= self.PAUSE:
+            self._last = now
+            line = f"… {self._step.name}: {message}"
+            self._console.print(line, style="dim", markup=False, highlight=False)
