@@ -163,6 +163,9 @@ def test_killed_weed_ends_the_launcher_and_nothing_is_lost(make_store: Any) -> N
     began = time.monotonic()
     assert store.stop() == 0
     assert time.monotonic() - began < 5
+    ports = [str(port) for port in (store.config["port"], *store.config["ports"].values())]
+    left = [path.name for path in Path("/tmp").glob("seaweedfs-*.sock")]
+    assert not [name for name in left if any(f"-{port}.sock" in name for port in ports)]
 
 
 def test_weed_does_not_outlive_a_killed_launcher(make_store: Any) -> None:

@@ -216,6 +216,7 @@ def run(config: SeaweedConfig) -> int:
             continue
     finally:
         _end(child, config.stop_timeout)
+        _remove_sockets(config)
     if stopping.is_set():
         return 0
     log.error("weed ended by itself with status %s", child.returncode)
@@ -256,6 +257,15 @@ def _end(child: subprocess.Popen[bytes], patience: float) -> None:
         log.info("weed still waits for its own connections; ending it")
         child.kill()
         child.wait()
+
+
+def _remove_sockets(config: SeaweedConfig) -> None:
+    """weed puts its gRPC sockets into /tmp, whatever it is told, and forgets them when killed."""
+    ports = config.ports
+    parts = {"master": ports.master_grpc, "volume": ports.volume_grpc}
+    parts |= {"filer": ports.filer_grpc, "s3": ports.s3_grpc}
+    for part, port in parts.items():
+        Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock").unlink(missing_ok=True)  # noqa: S108
 
 
 def _die_with_parent(parent: int) -> Callable[[], None]:
