@@ -15,12 +15,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI, Header
@@ -28,10 +29,10 @@ from fastapi.responses import JSONResponse
 from rasterio.io import MemoryFile
 
 from cscale_core.addresses import ObjectAddress
-from cscale_core.jobs.engines.spark import SparkEngine
-from cscale_core.jobs.manager import JobManager
+from cscale_core.http import guarded_client
+from cscale_core.jobs import manager as manager_module
+from cscale_core.jobs.manager import build_manager
 from cscale_core.jobs.model import JobSpec, JobStatus
-from cscale_core.jobs.store import JobStore
 from cscale_core.objects import ObjectStore
 from cscale_core.site import Site
 from cscale_core.workflows.aqua_monitor import output_names
@@ -90,7 +91,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     try:
         yield Store(f"http://127.0.0.1:{ports[6]}", access, secret)
     finally:
-        process.terminate()
+        process.kill()  # its data goes with the test; a polite stop takes 15 seconds
         process.wait(20)
 
 
@@ -139,9 +140,29 @@ def site(
     return made
 
 
+class NoTokens:
+    """Nobody asks: there is no catalogue here."""
+
+    async def token(self, audience: str) -> str:
+        raise AssertionError
+
+
+@pytest.fixture
+async def http(site: Site) -> AsyncIterator[httpx.AsyncClient]:
+    async with guarded_client(site) as client:
+        yield client
+
+
 async def test_job_reads_scenes_from_the_store_and_leaves_described_results_in_it(
-    site: Site, tmp_path: Path
+    site: Site, http: httpx.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    registered: list[dict[str, Any]] = []
+
+    async def register(items: list[dict[str, Any]], *_: Any) -> str:
+        registered.extend(items)
+        return "report"
+
+    monkeypatch.setattr(manager_module, "register", register)
     objects = ObjectStore(site)
     items = aqua_scenes.write_scenes(tmp_path / "scenes")
     for item in items:
@@ -149,10 +170,7 @@ async def test_job_reads_scenes_from_the_store_and_leaves_described_results_in_i
             address = ObjectAddress(BUCKET, f"products/synthetic/{item['id']}/{band}.tif")
             objects.put_file(address, Path(asset["href"]))
             asset["href"] = address.s3
-    engine = SparkEngine(site, tmp_path / "spark", ui_base="/user/utest/proxy/{port}")
-    manager = JobManager(
-        site, JobStore(tmp_path / "jobs.sqlite"), {"spark": engine}, lambda job: None
-    )
+    manager = build_manager(site, tmp_path / "data", http, NoTokens(), lambda job: None)
     await manager.start()
     parameters = {
         "bbox": aqua_scenes.bbox(),
@@ -170,7 +188,6 @@ async def test_job_reads_scenes_from_the_store_and_leaves_described_results_in_i
         await asyncio.sleep(0.2)
         job = await manager.get(job.id)
     lines = await manager.logs(job.id)
-    await manager.stop()
     assert job.status == JobStatus.FINISHED, [line.message for line in lines]
 
     labels = ("2019-01-01", "2020-01-01", "2021-01-01")
@@ -187,3 +204,15 @@ async def test_job_reads_scenes_from_the_store_and_leaves_described_results_in_i
         values = dataset.read(1)
     assert np.nanmin(values) == pytest.approx(slope["bands"][0]["statistics"]["minimum"])
     assert item["assets"]["keep"]["bands"][0]["statistics"]["mean"] > 0
+
+    # The job's folder is private: what is published are copies among the VO's products.
+    for _ in range(2):
+        assert await manager.publish(job.id) == "report"
+    await manager.stop()
+    public = f"products/aqua-monitor/{item['id']}/"
+    assert [one["id"] for one in registered] == [item["id"]] * 2
+    published = registered[0]["assets"]["slope"]
+    assert published["href"] == f"s3://{BUCKET}/{public}slope.tif"
+    assert published["file:checksum"] == slope["file:checksum"]
+    assert published["proj:shape"] == slope["proj:shape"]
+    assert objects.get(ObjectAddress(BUCKET, f"{public}slope.tif")) == data
