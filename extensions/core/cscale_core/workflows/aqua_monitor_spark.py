@@ -307,7 +307,9 @@ def gdal_environment(site: Site) -> dict[str, str]:
         "GDAL_HTTP_CONNECTTIMEOUT": "10",
         "GDAL_HTTP_TIMEOUT": "120",
         "GDAL_CACHEMAX": "64",
-        "CPL_VSIL_CURL_CACHE_SIZE": "67108864",
+        # Bands cut to an area are some hundred kilobytes: one request each, kept for the next tile.
+        "CPL_VSIL_CURL_CHUNK_SIZE": "262144",
+        "CPL_VSIL_CURL_CACHE_SIZE": "134217728",
         "VSI_CACHE": "TRUE",
     }
 
