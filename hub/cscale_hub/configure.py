@@ -15,6 +15,7 @@ from typing import Any
 
 from cscale_hub.auth.checkin import CheckinAuthenticator
 from cscale_hub.local.layout import Layout
+from cscale_hub.local.routes import LocalProxy
 from cscale_hub.local.secrets import SecretError, read_secret
 from cscale_hub.settings import Settings, SettingsError
 from cscale_hub.spawn.local import LocalSpawner
@@ -159,8 +160,8 @@ def _local(c: Any, settings: Settings, vos: VOFile) -> None:
     c.JupyterHub.cleanup_servers = True
     c.JupyterHub.cleanup_proxy = True
 
-    c.JupyterHub.proxy_class = "configurable-http-proxy"
-    proxy = c.ConfigurableHTTPProxy
+    c.JupyterHub.proxy_class = LocalProxy
+    proxy = c.LocalProxy
     proxy.command = [
         *(sys.executable, "-m", "cscale_hub.local.proxy", "--parent", str(os.getpid()))
     ]

@@ -123,7 +123,8 @@ class LocalSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterH
         # What a server that was killed left mounted would answer nothing but errors.
         unmount_below(home)
         state = self.state_folder
-        shutil.rmtree(state, ignore_errors=True)
+        # The temporary folder stays: jobs outlive the server that started them.
+        shutil.rmtree(state / "runtime", ignore_errors=True)
         for folder in (state, state / "tmp", state / "runtime", state / "jupyter" / "labconfig"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = mount_mode(self.cscale_settings)

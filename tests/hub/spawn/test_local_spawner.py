@@ -68,7 +68,7 @@ def test_everything_listens_on_loopback_and_nobody_is_let_in_by_default(
     configure(c, settings)
     assert c.JupyterHub.bind_url.startswith("http://127.0.0.1:")
     assert c.JupyterHub.hub_bind_url.startswith("http://127.0.0.1:")
-    assert c.ConfigurableHTTPProxy.api_url.startswith("http://127.0.0.1:")
+    assert c.LocalProxy.api_url.startswith("http://127.0.0.1:")
     assert c.CheckinAuthenticator.allow_all is False
     assert "admin_users" not in c.CheckinAuthenticator
     assert c.CheckinAuthenticator.enable_pkce is True
@@ -87,7 +87,7 @@ def test_only_servers_tokens_may_call_the_broker(settings: Settings) -> None:
 def test_routed_services_have_a_route_and_the_others_none(settings: Settings) -> None:
     c = Config()
     configure(c, settings)
-    assert set(c.ConfigurableHTTPProxy.extra_routes) == {
+    assert set(c.LocalProxy.extra_routes) == {
         "/services/catalogue/",
         "/services/openeo/",
         "/services/broker/",
