@@ -114,8 +114,11 @@ def start_jupyter(tmp_path: Path, make_site: Any, store: Any, broker_url: str) -
                     "CSCALE_SITE_FILE": str(tmp_path / "site.yaml"),
                     "JUPYTERHUB_API_TOKEN": API_TOKEN,
                 },
+                # As under the hub: no terminal, and SIGINT not ignored.
+                stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
         http = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}/",
@@ -137,15 +140,16 @@ async def ended(process: subprocess.Popen[bytes]) -> int:
     return await asyncio.wait_for(asyncio.to_thread(process.wait), 30)
 
 
-async def test_sigterm_sends_pending_writes_unmounts_and_leaves_nothing(
-    start_jupyter: Any, store: Any, eventually: Any, tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_sends_pending_writes_unmounts_and_leaves_nothing(
+    start_jupyter: Any, store: Any, eventually: Any, tmp_path: Path, number: signal.Signals
 ) -> None:
     jupyter = start_jupyter()
     await eventually(jupyter.all_mounted, 60)
     home = tmp_path / "home/s3/aquamonitor/users/utest"
     data = os.urandom(2_000_000)
     await in_thread(lambda: (home / "last.bin").write_bytes(data), 10)
-    jupyter.process.send_signal(signal.SIGTERM)
+    jupyter.process.send_signal(number)
     await ended(jupyter.process)
     assert store.read("users/utest/last.bin") == data
     assert mounted(tmp_path) == []

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import threading
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
 import httpx
@@ -65,6 +68,7 @@ class CScaleExtension(ExtensionApp):
         self._mounts: Mounts | None = None
         self._events: JobEvents | None = None
         self._starting: asyncio.Task[Backend] | None = None
+        self._handles_interrupt = False
 
     # -- loading: nothing here may take time or need the event loop ----------------------------
 
@@ -121,6 +125,7 @@ class CScaleExtension(ExtensionApp):
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
         if self._site is None or self._listener is None:
             return
+        self._stop_at_interrupt()
         await self._listener.start()
         self._events = JobEvents(self._emit, asyncio.get_running_loop())
         self._starting = asyncio.create_task(self._start_backend(self._site), name="cscale start")
@@ -133,6 +138,26 @@ class CScaleExtension(ExtensionApp):
             self.log,
         )
         await self._mounts.start()
+
+    def _stop_at_interrupt(self) -> None:
+        """Make SIGINT a clean stop.
+
+        Without a terminal Jupyter Server leaves SIGINT to Python, and ends without stopping its
+        extensions: buckets would stay mounted with writes pending. SIGINT is what JupyterHub's
+        local spawners send first. A second one ends the server at once.
+        """
+        if (
+            threading.current_thread() is not threading.main_thread()
+            or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        ):
+            return  # Jupyter's own question to the terminal, or somebody's choice
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self._server.stop(from_signal=True)
+
+        signal.signal(signal.SIGINT, stop)
+        self._handles_interrupt = True
 
     async def _start_backend(self, site: Site) -> Backend:
         try:
@@ -149,6 +174,9 @@ class CScaleExtension(ExtensionApp):
     async def stop_extension(self) -> None:
         """Stop the backend, flush and unmount, close the listener: in this order, as the later
         ones are used by the earlier."""
+        if self._handles_interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self._handles_interrupt = False
         if self._starting is not None:
             self._starting.cancel()
             ended = await asyncio.gather(self._starting, return_exceptions=True)
