@@ -106,6 +106,7 @@ class Issuer:
     entitlements: dict[str, list[str]] = field(default_factory=dict)
     broken: bool = False
     asked: list[str] = field(default_factory=list)
+    client_secret: str = "secret-of-the-openeo-service"
 
     def rotate(self, kid: str) -> None:
         """Publish a new key beside the old ones."""
@@ -173,6 +174,20 @@ def run_issuer() -> Iterator[Issuer]:
                 )
             else:
                 self.reply({}, 404)
+
+        def do_POST(self) -> None:
+            form = urllib.parse.parse_qs(
+                self.rfile.read(int(self.headers["Content-Length"])).decode()
+            )
+            login = base64.b64encode(f"cscale-openeo-service:{issuer.client_secret}".encode())
+            if self.headers.get("Authorization") != f"Basic {login.decode()}":
+                self.reply({"error": "invalid_client"}, 401)
+                return
+            issuer.asked.append(self.path)
+            token = issuer.token(
+                "service-account", aud=form["audience"], azp="cscale-openeo-service"
+            )
+            self.reply({"access_token": token, "token_type": "Bearer", "expires_in": 600})
 
     with serve(Handler) as url:
         issuer.url = url
@@ -270,6 +285,7 @@ class ObjectStore:
     url: str
     access_key: str
     secret_key: str
+    token: str | None = None
 
     @property
     def client(self) -> Any:
@@ -278,6 +294,7 @@ class ObjectStore:
             endpoint_url=self.url,
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
+            aws_session_token=self.token,
             config=BotoConfig(s3={"addressing_style": "path"}),
         )
 
@@ -340,6 +357,73 @@ def run_object_store(folder: Path) -> Iterator[ObjectStore]:
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@contextlib.contextmanager
+def run_sts_store(folder: Path, issuer: Issuer) -> Iterator[str]:
+    """The local federation's own object store, with STS that trusts the issuer; its address."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("s3_grpc", "master", "master_grpc", "volume", "volume_grpc", "filer", "filer_grpc")
+    port = free_port()
+    config = {
+        "port": port,
+        "ports": {name: free_port() for name in names},
+        "data_dir": str(folder / "data"),
+        "secrets_dir": str(folder / "secrets"),
+        "issuer": issuer.url,
+        "jwks_url": f"{issuer.url}/jwks",
+        "vos": [{"name": VO, "bucket": BUCKET}, {"name": OTHER_VO, "bucket": "waterwatch"}],
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    with (folder / "s3.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "cscale_hub.local.seaweedfs",
+                "--config",
+                str(folder / "config.json"),
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+
+        def up() -> bool:
+            if process.poll() is not None:
+                raise RuntimeError((folder / "s3.log").read_text()[-3000:])
+            try:
+                keys = assume(url, issuer.token("someone", aud=["s3"], azp="cscale-hub"))
+                keys.client.put_object(Bucket=BUCKET, Key="products/ready", Body=b"1")
+            except Exception:
+                return False
+            return True
+
+        wait_for(up, 90)
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def assume(url: str, token: str) -> ObjectStore:
+    """The researchers' role, as the broker takes it."""
+    from botocore import UNSIGNED
+
+    sts = boto3.session.Session(region_name="us-east-1").client(
+        "sts", endpoint_url=url, config=BotoConfig(signature_version=UNSIGNED)
+    )
+    keys = sts.assume_role_with_web_identity(
+        RoleArn="arn:aws:iam::role/cscale-researcher",
+        RoleSessionName="test",
+        WebIdentityToken=token,
+    )["Credentials"]
+    return ObjectStore(url, keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
 
 
 def upload_scenes(store: ObjectStore, scenes: list[Scene]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from openeo_builders import Scene, aqua_monitor_graph, child, load_node, node, p
 from openeo_servers import BUCKET, Issuer, Running, wait_for
 from test_openeo_graph_execution import numpy_aqua_monitor
 
+from cscale_core.errors import NotFound
 from cscale_core.identity.slug import user_slug
 from cscale_core.jobs.spark_submit import SparkProcess
 
@@ -56,7 +57,11 @@ def sleeping_graph(seconds: float) -> dict[str, Any]:
 
 
 def processes_of(service: Running, job: str, run: int = 1) -> list[int]:
-    return SparkProcess.attach(service.data_dir / "jobs" / job / f"run-{run}" / "spark")._members()
+    try:
+        folder = service.data_dir / "jobs" / job / f"run-{run}" / "spark"
+        return SparkProcess.attach(folder)._members()
+    except NotFound:
+        return []  # it has not noted itself yet
 
 
 def test_aqua_monitor_as_a_batch_job(

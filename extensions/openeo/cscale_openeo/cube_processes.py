@@ -380,7 +380,8 @@ def mask(data: xr.DataArray, mask: xr.DataArray, replacement: Any = None) -> xr.
     extra = set(mask.dims) - set(data.dims)
     if extra:
         raise OpenEOError(
-            "ProcessParameterInvalid", f"The mask has dimensions the data lacks: {sorted(map(str, extra))}."
+            "ProcessParameterInvalid",
+            f"The mask has dimensions the data lacks: {', '.join(map(str, extra))}.",
         )
     for d in mask.dims:
         if d not in ("x", "y") and not np.array_equal(mask[d].values, data[d].values):

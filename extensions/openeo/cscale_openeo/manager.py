@@ -74,9 +74,8 @@ class JobManager:
     async def start(self) -> None:
         """Find again what runs, then begin to work through the queue."""
         for job in self._store.with_status("running"):
-            try:
-                process = SparkProcess.attach(self.folder(job.id).run(job.run) / "spark")
-            except NotFound:
+            process = await self._attached(self.folder(job.id).run(job.run) / "spark")
+            if process is None:
                 # Killed between marking the job and starting Spark: it never ran.
                 job.status = "queued"
                 self._store.save(job, expected=("running",))
@@ -85,6 +84,16 @@ class JobManager:
             if process.poll() is None:
                 self.log(job).info("The service was restarted; the job went on running.")
         self._loop_task = asyncio.create_task(self._loop())
+
+    @staticmethod
+    async def _attached(folder: Path) -> SparkProcess | None:
+        """The application of a folder; one that was just started gets time to note itself."""
+        for _ in range(50 if folder.exists() else 1):
+            try:
+                return SparkProcess.attach(folder)
+            except NotFound:
+                await asyncio.sleep(0.1)
+        return None
 
     async def stop(self) -> None:
         """Stop watching; running applications go on and are found again at the next start."""
