@@ -225,14 +225,17 @@ def shared(
     service.stop()
 
 
-@pytest.fixture
-def launch(backend: str, issuer: Issuer, tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    """Makes catalogues of a test's own, on a folder that they share, and stops them."""
+Launch = Callable[..., Service]
+
+
+@contextlib.contextmanager
+def launcher(backend: str, issuer: Issuer, folder: Path) -> Iterator[Launch]:
+    """Makes catalogues of a test's own, all on one folder, and stops them in the end."""
     made: list[Service] = []
 
     def make(**settings: Any) -> Service:
         settings.setdefault("backend", backend)
-        service = Service(tmp_path / "own", issuer=issuer, **settings)
+        service = Service(folder, issuer=issuer, **settings)
         made.append(service)
         return service
 
@@ -240,6 +243,28 @@ def launch(backend: str, issuer: Issuer, tmp_path: Path) -> Iterator[Callable[..
     for service in made:
         if service.process is not None and service.process.poll() is None:
             service.stop()
+
+
+@pytest.fixture
+def launch(backend: str, issuer: Issuer, tmp_path: Path) -> Iterator[Launch]:
+    """For what each store must do."""
+    with launcher(backend, issuer, tmp_path / "own") as make:
+        yield make
+
+
+@pytest.fixture
+def launch_sqlite(issuer: Issuer, tmp_path: Path) -> Iterator[Launch]:
+    """For what does not depend on the store."""
+    with launcher("sqlite", issuer, tmp_path / "own") as make:
+        yield make
+
+
+@pytest.fixture
+def launch_pgstac(issuer: Issuer, tmp_path: Path) -> Iterator[Launch]:
+    """For what only a catalogue with its own PostgreSQL can do."""
+    skip_without("pgstac")
+    with launcher("pgstac", issuer, tmp_path / "own") as make:
+        yield make
 
 
 def collection(collection_id: str, **more: Any) -> dict[str, Any]:

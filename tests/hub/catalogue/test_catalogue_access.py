@@ -141,9 +141,9 @@ def test_membership_is_asked_once_and_believed_for_a_while(shared: Any, builders
 
 
 def test_an_issuer_that_is_down_is_503_and_reads_go_on(
-    launch: Callable[..., Any], builders: Any
+    launch_sqlite: Callable[..., Any], builders: Any
 ) -> None:
-    service = launch(userinfo_seconds=0).start()
+    service = launch_sqlite(userinfo_seconds=0).start()
     service.issuer.broken = True
     try:
         answer = service.write("POST", "/collections", builders.collection("a"))
@@ -155,8 +155,10 @@ def test_an_issuer_that_is_down_is_503_and_reads_go_on(
     assert service.write("POST", "/collections", builders.collection("a")).status_code == 201
 
 
-def test_a_membership_that_ends_is_noticed(launch: Callable[..., Any], builders: Any) -> None:
-    service = launch(userinfo_seconds=1).start()
+def test_a_membership_that_ends_is_noticed(
+    launch_sqlite: Callable[..., Any], builders: Any
+) -> None:
+    service = launch_sqlite(userinfo_seconds=1).start()
     known = service.issuer.entitlements
     headers = service.headers("late@egi.eu")
     body = builders.collection("a")
@@ -174,9 +176,11 @@ def test_a_membership_that_ends_is_noticed(launch: Callable[..., Any], builders:
 
 
 def test_a_read_only_catalogue_refuses_even_members(
-    launch: Callable[..., Any], builders: Any
+    launch_sqlite: Callable[..., Any], builders: Any
 ) -> None:
-    service = launch(read_only=True, ensure_collections=[builders.collection("fixed")]).start()
+    service = launch_sqlite(
+        read_only=True, ensure_collections=[builders.collection("fixed")]
+    ).start()
     answer = service.write("POST", "/collections/fixed/items", builders.item("a"))
     assert answer.status_code == 405
     assert "extensions/transaction" not in service.get("/conformance").text

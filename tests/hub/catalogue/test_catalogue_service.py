@@ -105,9 +105,9 @@ def test_an_orderly_stop_is_quick_and_the_next_start_finds_all(
     assert again.get("/collections/more").status_code == 200
 
 
-def test_links_carry_the_public_address(launch: Callable[..., Any], builders: Any) -> None:
+def test_links_carry_the_public_address(launch_sqlite: Callable[..., Any], builders: Any) -> None:
     public = f"https://hub.example.org{builders.prefix}"
-    service = launch(public_url=public).start()
+    service = launch_sqlite(public_url=public).start()
     service.add("a", *[builders.item(f"i{n}") for n in range(3)])
     for path in ("/", "/collections", "/collections/a", "/collections/a/items?limit=1"):
         for link in service.http.get(f"{service.root}{path}").json()["links"]:
@@ -160,6 +160,13 @@ def test_a_wrong_setting_ends_the_start_with_the_reason(
     assert not (tmp_path / "d").exists()
 
 
+def skip_without_postgres() -> None:
+    try:
+        find_installation()
+    except PostgresUnavailable as error:
+        pytest.skip(str(error))
+
+
 def without_postgres(folder: Path) -> dict[str, str]:
     """An environment in which no user namespace can be made: as root, PostgreSQL cannot run."""
     tools = folder / "tools"
@@ -172,74 +179,67 @@ def without_postgres(folder: Path) -> dict[str, str]:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root needs a user namespace")
 def test_auto_falls_back_to_sqlite_says_why_and_keeps_to_it(
-    launch: Callable[..., Any], builders: Any, backend: str, tmp_path: Path
+    launch_sqlite: Callable[..., Any], builders: Any, tmp_path: Path
 ) -> None:
-    service = launch(backend="auto").start(without_postgres(tmp_path))
+    service = launch_sqlite(backend="auto").start(without_postgres(tmp_path))
     service.add("a", builders.item("one"))
     [line] = [line for line in service.log.read_text().splitlines() if "using SQLite" in line]
     assert "Operation not permitted" in line or "not installed" in line
     assert "would add" in line
     service.stop()
-    again = launch(backend="auto").start()
+    again = launch_sqlite(backend="auto").start()
     assert again.get("/collections/a/items/one").status_code == 200
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root needs a user namespace")
 def test_a_catalogue_in_postgresql_is_not_forgotten_when_postgresql_is_gone(
-    launch: Callable[..., Any], builders: Any, backend: str, tmp_path: Path
+    launch_pgstac: Callable[..., Any], builders: Any, tmp_path: Path
 ) -> None:
-    if backend != "pgstac":
-        pytest.skip("about the PostgreSQL store only")
-    service = launch(backend="auto").start()
+    service = launch_pgstac(backend="auto").start()
     assert "store pgstac" in service.log.read_text()
     service.add("a", builders.item("one"))
     service.stop()
     with pytest.raises(RuntimeError, match="ended at once"):
-        launch(backend="auto").start(without_postgres(tmp_path))
+        launch_pgstac(backend="auto").start(without_postgres(tmp_path))
     assert "set backend to sqlite" in service.log.read_text()
-    again = launch(backend="auto").start()
+    again = launch_pgstac(backend="auto").start()
     assert again.get("/collections/a/items/one").status_code == 200
 
 
 class TestPrivatePostgres:
     """What is true of the pgstac store only."""
 
-    @pytest.fixture(autouse=True)
-    def _postgres_only(self, backend: str) -> None:
-        if backend != "pgstac":
-            pytest.skip("about the PostgreSQL store only")
-
-    def test_postgres_dies_with_a_killed_catalogue(self, launch: Callable[..., Any]) -> None:
-        service = launch().start()
+    def test_postgres_dies_with_a_killed_catalogue(self, launch_pgstac: Callable[..., Any]) -> None:
+        service = launch_pgstac().start()
         assert postmasters(service.folder)
         service.kill()
         assert eventually(lambda: not postmasters(service.folder), 15)
 
-    def test_a_new_start_right_after_kill_9_works(self, launch: Callable[..., Any]) -> None:
-        launch().start().kill()
-        launch().start().kill()
-        assert launch().start().get("/healthz").status_code == 200
+    def test_a_new_start_right_after_kill_9_works(self, launch_pgstac: Callable[..., Any]) -> None:
+        launch_pgstac().start().kill()
+        launch_pgstac().start().kill()
+        assert launch_pgstac().start().get("/healthz").status_code == 200
 
     def test_a_catalogue_whose_postgres_dies_ends_to_be_started_again(
-        self, launch: Callable[..., Any]
+        self, launch_pgstac: Callable[..., Any]
     ) -> None:
-        service = launch().start()
+        service = launch_pgstac().start()
         lines = (service.folder / "data/pg/data/postmaster.pid").read_text().splitlines()
         os.kill(int(lines[0]), signal.SIGKILL)
         assert eventually(lambda: service.process.poll() is not None, 10)
-        assert launch().start().get("/search").status_code == 200
+        assert launch_pgstac().start().get("/search").status_code == 200
 
     def test_an_old_pid_file_of_another_process_does_not_stop_the_start(
-        self, launch: Callable[..., Any]
+        self, launch_pgstac: Callable[..., Any]
     ) -> None:
-        service = launch().start()
+        service = launch_pgstac().start()
         service.stop()
         stale = service.folder / "data/pg/data/postmaster.pid"
         stale.write_text(f"{os.getpid()}\n{stale.parent}\n1700000000\n5432\n\n\n\nready\n")
-        assert launch().start().get("/healthz").status_code == 200
+        assert launch_pgstac().start().get("/healthz").status_code == 200
 
-    def test_the_cluster_is_private(self, launch: Callable[..., Any]) -> None:
-        service = launch().start()
+    def test_the_cluster_is_private(self, launch_pgstac: Callable[..., Any]) -> None:
+        service = launch_pgstac().start()
         pg = service.folder / "data/pg"
         assert stat.S_IMODE((pg / "password").stat().st_mode) == 0o600
         assert stat.S_IMODE(pg.stat().st_mode) == 0o700
@@ -260,6 +260,7 @@ class TestPrivatePostgres:
             assert password not in Path(f"/proc/{process}/environ").read_text()
 
     def test_a_long_path_still_has_a_socket(self, tmp_path: Path) -> None:
+        skip_without_postgres()
         folder = tmp_path / ("long" * 25)
         cluster = PrivateCluster(folder, find_installation())
         cluster.start()
@@ -273,6 +274,7 @@ class TestPrivatePostgres:
         cluster.socket_folder.rmdir()
 
     def test_data_of_another_version_are_left_alone(self, tmp_path: Path) -> None:
+        skip_without_postgres()
         (tmp_path / "data").mkdir()
         (tmp_path / "data/PG_VERSION").write_text("9\n")
         with pytest.raises(PostgresUnavailable, match="postgresql-9"):
