@@ -47,8 +47,13 @@ def is_null(x: Any) -> Any:
     if x is None:
         return True
     array = np.asarray(x)
-    if array.dtype.kind in "fcmM":
+    if array.dtype.kind == "f":
         return np.isnan(array)
+    if array.dtype.kind in "mM":
+        return np.isnat(array)
+    if array.dtype.kind == "O":
+        # None, and NaN: the one value that differs from itself.
+        return np.vectorize(lambda v: v is None or v != v, otypes=[bool])(array)
     return np.zeros(array.shape, dtype=bool)
 
 
@@ -60,10 +65,17 @@ def _with_null(result: Any, *operands: Any) -> Any:
     return np.where(null, np.float32(np.nan), np.asarray(result, dtype=np.float32))
 
 
+def _number(x: Any) -> Any:
+    """Null as NaN, where a number is expected."""
+    return np.nan if x is None else x
+
+
 def _comparison(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     def compare(x: Any, y: Any) -> Any:
         if x is None or y is None:
             return np.full(np.shape(x if y is None else y), np.nan, np.float32)[()]
+        if isinstance(x, bool | str) or isinstance(y, bool | str):
+            return False  # only numbers have an order
         return _with_null(function(x, y), x, y)
 
     return compare
@@ -81,7 +93,8 @@ def eq(x: Any, y: Any, delta: float | None = None, case_sensitive: bool = True) 
         return np.full(np.shape(x if y is None else y), np.nan, np.float32)[()]
     if isinstance(x, str) and isinstance(y, str) and not case_sensitive:
         x, y = x.casefold(), y.casefold()
-    if isinstance(x, str) != isinstance(y, str) and np.ndim(x) == np.ndim(y) == 0:
+    kinds = [str if isinstance(v, str) else bool if isinstance(v, bool) else float for v in (x, y)]
+    if kinds[0] is not kinds[1] and np.ndim(x) == np.ndim(y) == 0:
         return False
     if delta is not None and not isinstance(x, str):
         return _with_null(np.abs(np.subtract(x, y)) <= delta, x, y)
@@ -95,6 +108,7 @@ def neq(x: Any, y: Any, delta: float | None = None, case_sensitive: bool = True)
 
 def between(x: Any, min: Any, max: Any, exclude_max: bool = False) -> Any:  # noqa: A002
     """``min <= x <= max``, or ``x < max`` with ``exclude_max``."""
+    x, min, max = _number(x), _number(min), _number(max)  # noqa: A001
     upper = np.less(x, max) if exclude_max else np.less_equal(x, max)
     return _with_null(np.logical_and(np.greater_equal(x, min), upper), x)
 
@@ -145,9 +159,13 @@ def choose(value: Any, accept: Any, reject: Any = None) -> Any:
 
 def _values(data: Any) -> Array:
     if isinstance(data, list | tuple):
+        if any(isinstance(value, str) for value in data):
+            return np.array(data, dtype=object)
         data = [np.nan if value is None else value for value in data]
     array = np.asarray(data)
-    return array.astype(np.float32) if array.dtype.kind in "iub" and array.ndim > 1 else array
+    if array.dtype.kind in "iub":
+        return array.astype(np.float64 if array.ndim < 2 else np.float32)
+    return array
 
 
 def _reducer(ignoring: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -275,6 +293,8 @@ def _quantile(values: Array, p: float, ignore_nodata: bool) -> Any:
 def any_true(data: Any, ignore_nodata: bool = True, *, axis: int | None = None) -> Any:
     """Whether at least one element is true; null values are left out by default."""
     truth, null = _truth(_values(data))
+    if not truth.size:
+        return np.nan
     result = np.any(truth, axis=0 if axis is None else axis)
     if ignore_nodata:
         return _with_null(result)
@@ -286,6 +306,8 @@ def all_true(data: Any, ignore_nodata: bool = True, *, axis: int | None = None) 
     """Whether all elements are true; null values are left out by default."""
     truth, null = _truth(_values(data))
     along = 0 if axis is None else axis
+    if not truth.size:
+        return np.nan
     result = np.all(truth | null, axis=along)
     if ignore_nodata:
         return _with_null(result)
@@ -339,6 +361,8 @@ def array_create(data: Any = None, repeat: int = 1) -> Any:
 
 def array_concat(array1: Any, array2: Any, *, axis: int | None = None) -> Any:
     """Two arrays one behind the other."""
+    if isinstance(array1, list) and isinstance(array2, list):
+        return array1 + array2
     return np.concatenate([_values(array1), _values(array2)], axis=0 if axis is None else axis)
 
 
@@ -350,6 +374,8 @@ def array_contains(data: Any, value: Any) -> bool:
 def array_find(data: Any, value: Any, reverse: bool = False) -> Any:
     """The index of the first (last) element with the value, null when there is none."""
     members = list(data)
+    if not isinstance(value, int | float | str | bool):
+        return np.nan
     positions = range(len(members) - 1, -1, -1) if reverse else range(len(members))
     return next((i for i in positions if members[i] == value), np.nan)
 
@@ -375,6 +401,7 @@ def _cumulative(function: Callable[..., Any], fill: float) -> Callable[..., Any]
 
 def clip(x: Any, min: Any, max: Any) -> Any:  # noqa: A002
     """Values below min become min, above max become max."""
+    x = _number(x)
     if min > max:
         raise OpenEOError(
             "ProcessParameterInvalid", "clip: min is greater than max (MinMaxSwapped)."
@@ -390,6 +417,7 @@ def linear_scale_range(
     outputMax: float = 1.0,  # noqa: N803
 ) -> Any:
     """Linear transformation between two ranges; values outside the input range are clipped."""
+    x = _number(x)
     low, high = min(inputMin, inputMax), max(inputMin, inputMax)
     scaled = (np.clip(x, low, high) - inputMin) / (inputMax - inputMin)
     return scaled * (outputMax - outputMin) + outputMin
@@ -397,14 +425,14 @@ def linear_scale_range(
 
 def normalized_difference(x: Any, y: Any) -> Any:
     """``(x - y) / (x + y)``; null where the sum is zero."""
-    x, y = _wide(x), _wide(y)
+    x, y = _wide(_number(x)), _wide(_number(y))
     return divide(np.subtract(x, y), np.add(x, y))
 
 
 def divide(x: Any, y: Any) -> Any:
     """Division of floats; by zero it gives an infinity or NaN, without a warning."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.true_divide(_wide(x), _wide(y))
+        return np.true_divide(_wide(_number(x)), _wide(_number(y)))
 
 
 def is_valid(x: Any) -> Any:
@@ -414,6 +442,23 @@ def is_valid(x: Any) -> Any:
     values = np.asarray(x)
     valid = np.isfinite(values) if values.dtype.kind == "f" else ~np.asarray(is_null(values))
     return bool(valid) if np.ndim(valid) == 0 else valid
+
+
+def is_nan(x: Any) -> Any:
+    """Not a number: NaN, null, and everything that is no number at all."""
+    if isinstance(x, str | list | dict):
+        return True
+    found = is_null(x)
+    return bool(found) if np.ndim(found) == 0 else found
+
+
+def power(base: Any, p: Any) -> Any:
+    """``base`` to the power of ``p``, in floating point; null if either is."""
+    base, p = _wide(_number(base)), _wide(_number(p))
+    with np.errstate(all="ignore"):
+        raised = np.float_power(base, p)
+    null = np.logical_or(is_null(base), is_null(p))
+    return np.where(null, np.nan, raised)[()]
 
 
 def is_nodata(x: Any) -> Any:
@@ -529,7 +574,7 @@ ARRAY_PROCESSES: dict[str, Callable[..., Any]] = {
     "if": choose,
     "int": _unary(np.trunc),
     "is_infinite": _unary(np.isinf),
-    "is_nan": is_null,
+    "is_nan": is_nan,
     "is_nodata": is_nodata,
     "is_valid": is_valid,
     "last": last,
@@ -550,7 +595,7 @@ ARRAY_PROCESSES: dict[str, Callable[..., Any]] = {
     "not": logical_not,
     "or": logical_or,
     "pi": lambda: math.pi,
-    "power": _binary(np.power, "base", "p"),
+    "power": power,
     "product": reduce_product,
     "quantiles": quantiles,
     "round": round_half_even,

@@ -34,12 +34,16 @@ def _call(process_id: str, function: Callable[..., Any], **arguments: Any) -> An
     import rioxarray  # noqa: F401  registers the accessor that the library reads the CRS from
     from openeo_pg_parser_networkx.pg_schema import BoundingBox
 
+    if process_id == "resample_cube_spatial":
+        return _resample_to(**arguments)
     attrs: dict[str, Any] = {}
     for name, value in list(arguments.items()):
         if isinstance(value, xr.DataArray):
             attrs = attrs or value.attrs
             if "crs" in value.attrs and {"x", "y"} <= set(value.dims):
-                arguments[name] = value.rio.write_crs(value.attrs["crs"])
+                marked = value.rio.write_crs(value.attrs["crs"])
+                marked.attrs = {**value.attrs}
+                arguments[name] = marked
         elif name == "extent" and isinstance(value, dict):
             arguments[name] = BoundingBox.model_validate(value)
         elif name == "geometries" and not isinstance(value, dict):
@@ -47,8 +51,6 @@ def _call(process_id: str, function: Callable[..., Any], **arguments: Any) -> An
             raise OpenEOError("ProcessParameterInvalid", "geometries must be GeoJSON.")
         elif name == "kernel":
             arguments[name] = np.asarray(value)
-    if process_id == "resample_cube_spatial":
-        return _resample_to(**arguments)
     result = function(**arguments)
     if isinstance(result, xr.DataArray):
         result = result.compute().drop_vars("spatial_ref", errors="ignore")

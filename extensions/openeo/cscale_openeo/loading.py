@@ -196,9 +196,7 @@ def load_cube(
                 pass
     except DamagedData as error:
         reason = str(error.details.get("reason", ""))
-        raise OpenEOError(
-            "InputUnreadable", f"{error.message} {error.hint} ({reason})"
-        ) from error
+        raise OpenEOError("InputUnreadable", f"{error.message} {error.hint} ({reason})") from error
     if plan.polygon is not None:
         _cut(values, grid, plan.polygon)
     return xr.DataArray(
