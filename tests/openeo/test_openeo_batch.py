@@ -231,6 +231,24 @@ def test_killed_service_finds_its_jobs_again(service: Running, issuer: Issuer) -
         ended.delete()
 
 
+def test_stopped_service_leaves_nothing_running_and_loses_no_job(
+    service: Running, issuer: Issuer
+) -> None:
+    connection = connect(service, issuer, BOB)
+    job = connection.create_job(sleeping_graph(3))
+    job.start()
+    wait_for(lambda: len(processes_of(service, job.job_id)) >= 2, 60)
+    before = time.monotonic()
+    service.stop()
+    assert time.monotonic() - before < 5
+    assert processes_of(service, job.job_id) == []
+    service.start()
+    wait_for(lambda: job.status() in ("finished", "error"), 120)
+    assert job.status() == "finished", job.logs()
+    assert any("start anew" in entry.message for entry in job.logs())
+    job.delete()
+
+
 def test_a_killed_application_is_an_error_not_a_lost_job(service: Running, issuer: Issuer) -> None:
     import os
     import signal

@@ -114,6 +114,11 @@ class Config(_Model):
         default=None, description="Folder whose files items may name as assets; none by default."
     )
     max_items: int = Field(default=5000, ge=1, description="Items one load may bring in.")
+    keep_jobs_on_stop: bool = Field(
+        default=False,
+        description="Whether applications outlive an orderly stop of the service (SIGTERM); else "
+        "they are stopped too and start anew with the service. They always outlive a crash.",
+    )
     result_link_seconds: int = Field(default=3600, ge=1)
     userinfo_seconds: int = Field(default=300, ge=0, le=300)
     sync_max_values: int = Field(

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
 _SPARK_LINES = 12
+# The service itself has 5 seconds to stop.
+_STOP_GRACE = 1.0
 
 
 class JobFolder:
@@ -96,7 +98,10 @@ class JobManager:
         return None
 
     async def stop(self) -> None:
-        """Stop watching; running applications go on and are found again at the next start."""
+        """Stop watching. Running applications end too and their jobs wait for the next start.
+
+        With ``keep_jobs_on_stop`` they go on, and are found again.
+        """
         if self._loop_task is not None:
             self._loop_task.cancel()
             try:
@@ -104,6 +109,20 @@ class JobManager:
             except asyncio.CancelledError:
                 # That is what we asked for.
                 self._loop_task = None
+        if not self._config.keep_jobs_on_stop:
+            running = list(self._running.items())
+            self._running.clear()
+            await asyncio.gather(*(self._put_back(name, process) for name, process in running))
+
+    async def _put_back(self, identifier: str, process: SparkProcess) -> None:
+        if process.poll() is not None:
+            return  # it has ended: the next start settles it
+        await asyncio.to_thread(process.terminate, _STOP_GRACE)
+        job = self._store.get(identifier)
+        if job is not None and job.status == "running":
+            job.status = "queued"
+            self._store.save(job, expected=("running",))
+            self.log(job).info("The service is stopping; the job is queued to start anew.")
 
     async def _loop(self) -> None:
         while True:
