@@ -83,7 +83,7 @@ class IssuerProcess:
         self.issuer = f"{self.root}/auth/realms/egi"
         self.config_file = folder / "issuer.json"
         self.process: subprocess.Popen[bytes] | None = None
-        self.http = httpx.Client(timeout=20, verify=False)  # noqa: S501 - plain HTTP
+        self.http = httpx.Client(timeout=60, verify=False)  # noqa: S501 - plain HTTP
         self.log_file = folder / "issuer.log"
         clients = demo_clients(self.secrets_dir, HUB_URL)
         self.settings: dict[str, Any] = {
@@ -107,7 +107,7 @@ class IssuerProcess:
     def start(self) -> None:
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(self.command(), stdout=log, stderr=log)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 break
@@ -123,7 +123,7 @@ class IssuerProcess:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(with_signal)
-        return self.process.wait(timeout=5)
+        return self.process.wait(timeout=30)
 
     def url(self, endpoint: str) -> str:
         return f"{self.issuer}/protocol/openid-connect/{endpoint}"
@@ -215,7 +215,7 @@ class Browser:
 
     def __init__(self, issuer: IssuerProcess) -> None:
         self.issuer = issuer
-        self.http = httpx.Client(timeout=20, verify=False)  # noqa: S501 - plain HTTP
+        self.http = httpx.Client(timeout=60, verify=False)  # noqa: S501 - plain HTTP
 
     def __enter__(self) -> Browser:
         return self

@@ -67,13 +67,15 @@ def test_login_by_keyboard_reaches_the_client(make_issuer, chromium, callback, p
         **pkce.parameters(),
     }
     page = chromium.new_page(color_scheme=scheme, java_script_enabled=False)
+    page.set_default_timeout(120_000)  # a loaded machine starts Chromium slowly
     console: list[str] = []
     page.on("console", lambda message: console.append(message.text))
     page.goto(f"{issuer.url('auth')}?{urlencode(query)}")
     if folder := os.environ.get("CSCALE_SCREENSHOTS"):
         page.screenshot(path=f"{folder}/issuer-login-{scheme}.png", full_page=True)
 
-    page.keyboard.type("aqua")  # the first field has the focus
+    page.locator("#username:focus").wait_for()
+    page.keyboard.type("aqua")
     page.keyboard.press("Tab")
     page.keyboard.type("wrong")
     page.keyboard.press("Enter")
@@ -81,7 +83,8 @@ def test_login_by_keyboard_reaches_the_client(make_issuer, chromium, callback, p
     if folder := os.environ.get("CSCALE_SCREENSHOTS"):
         page.screenshot(path=f"{folder}/issuer-wrong-{scheme}.png", full_page=True)
 
-    page.keyboard.type(issuer.passwords["aqua"])  # now the password has it
+    page.locator("#password:focus").wait_for()
+    page.keyboard.type(issuer.passwords["aqua"])
     page.keyboard.press("Enter")
     page.get_by_text("arrived").wait_for()
     assert page.url.startswith(f"{callback}?code=")
