@@ -30,8 +30,8 @@ ALLOWED = {
 FLOORS = [
     {"errors", "site", "addresses", "identity", "grids", "raster", "objects", "http", "client"},
     {"catalog", "ingest"},
-    {"jobs"},
     {"workflows"},
+    {"jobs"},
 ]
 
 

@@ -285,7 +285,7 @@ class ObjectStore:
     @property
     def client(self) -> Any:
         """The boto3 client, made at first use."""
-        with self._lock:
+        with self._lock, _explaining("Asking for credentials of the object store"):
             if self._client is None:
                 self._client = boto3.session.Session().client(
                     "s3",

@@ -22,6 +22,9 @@ from cscale_core.grids import Grid
 
 FloatArray = npt.NDArray[np.float32]
 
+# Members that describe pixels; on the asset they speak for all its bands.
+_PIXEL_MEMBERS = ("raster:scale", "raster:offset", "nodata")
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -40,14 +43,12 @@ class Source:
     def from_asset(cls, asset: dict[str, Any], href: str | None = None) -> Source:
         """From a STAC asset: 1.1 common ``bands``/``nodata`` or the older ``raster:bands``."""
         bands = asset.get("bands") or asset.get("raster:bands") or [{}]
-        first = bands[0]
+        band = bands[0] | {key: asset[key] for key in _PIXEL_MEMBERS if key in asset}
         return cls(
             href=href or str(asset["href"]),
-            scale=float(asset.get("raster:scale", first.get("raster:scale", first.get("scale", 1)))),
-            offset=float(
-                asset.get("raster:offset", first.get("raster:offset", first.get("offset", 0)))
-            ),
-            nodata=asset.get("nodata", first.get("nodata")),
+            scale=float(band.get("raster:scale", band.get("scale", 1))),
+            offset=float(band.get("raster:offset", band.get("offset", 0))),
+            nodata=band.get("nodata"),
         )
 
 
