@@ -514,6 +514,5 @@ def create_app(config: Config) -> FastAPI:
     app.include_router(public, prefix=config.prefix)
     app.include_router(router, prefix=config.prefix)
     app.include_router(internal)
-    if config.prefix:
-        app.add_api_route(config.prefix, capabilities, methods=["GET"])
+    app.add_api_route(config.prefix, capabilities, methods=["GET"])
     return app

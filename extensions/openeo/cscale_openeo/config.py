@@ -89,7 +89,7 @@ class Config(_Model):
 
     host: str = "127.0.0.1"
     port: int = Field(ge=1, le=65535)
-    prefix: str = Field(default="/services/openeo", pattern=r"^(/[A-Za-z0-9._~-]+)*$")
+    prefix: str = Field(default="/services/openeo", pattern=r"^(/[A-Za-z0-9._~-]+)+$")
     public_url: str = Field(
         default="", description="Address of the prefix as clients see it; empty: host and port."
     )
