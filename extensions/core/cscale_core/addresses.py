@@ -3,7 +3,7 @@
 Items in a catalogue carry the ``s3://`` address as main ``href`` and the two others as
 ``alternate`` (STAC Alternate Assets Extension v1.2.0) with the keys ``mount`` and ``https``.
 The path in a catalogue is the canonical one (``site.mount_root``); :func:`localise` turns it into
-the path this user's server sees.
+the path this user's server sees, :func:`canonicalise` back.
 """
 
 from __future__ import annotations
@@ -93,14 +93,28 @@ def asset_addresses(address: ObjectAddress, site: Site) -> dict[str, Any]:
 def localise(item: dict[str, Any], site: Site) -> dict[str, Any]:
     """A copy of an item whose alternate addresses are those of this user's server.
 
-    Assets that do not lie in our object store are left as they are.
+    Assets that do not lie in a bucket this user has a grant in are left as they are: an ``s3://``
+    address of a public archive is not ours, though it looks alike.
     """
-    local = copy.deepcopy(item)
-    for asset in local.get("assets", {}).values():
-        address = parse(str(asset.get("href", "")), site)
-        if address is None:
+    return _with_mount(item, site, canonical=False)
+
+
+def canonicalise(item: dict[str, Any], site: Site) -> dict[str, Any]:
+    """A copy of an item as it belongs in a catalogue: the inverse of :func:`localise`."""
+    return _with_mount(item, site, canonical=True)
+
+
+def _with_mount(item: dict[str, Any], site: Site, *, canonical: bool) -> dict[str, Any]:
+    changed = copy.deepcopy(item)
+    buckets = {grant.bucket for grant in site.grants}
+    for asset in changed.get("assets", {}).values():
+        try:
+            address = parse(str(asset.get("href", "")), site)
+        except InvalidInput:
+            continue  # an item from elsewhere may hold anything; this one names no object of ours
+        if address is None or address.bucket not in buckets:
             continue
         alternate = asset.setdefault("alternate", {})
         alternate.setdefault("https", {})["href"] = https_url(address, site)
-        alternate.setdefault("mount", {})["href"] = mount_path(address, site)
-    return local
+        alternate.setdefault("mount", {})["href"] = mount_path(address, site, canonical=canonical)
+    return changed

@@ -203,7 +203,13 @@ class SearchHandler(CScaleHandler):
     async def post(self) -> None:
         query = self.body(SearchQuery)
         backend = await self.extension.backend()
-        self.answer(await backend.search(query))
+        found = await backend.search(query)
+        site = self.extension.require_site()
+        self.answer(
+            SearchAnswer(
+                items=[localise(item, site) for item in found.items], providers=found.providers
+            )
+        )
 
 
 class StageHandler(CScaleHandler):

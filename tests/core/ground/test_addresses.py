@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cscale_core import addresses
 from cscale_core.addresses import ObjectAddress
 from cscale_core.errors import InvalidInput
-from cscale_core.site import Site
+from cscale_core.site import Grant, Site
 
 
 def site(**members: Any) -> Site:
@@ -75,11 +75,12 @@ def test_localising_gives_this_servers_path_and_changes_nothing_else(bucket: str
     item = {
         "assets": {"a": addresses.asset_addresses(address, SITE), "b": {"href": "https://x.eu/b"}}
     }
-    elsewhere = site(mount="/home/other/s3")
+    grant = {"bucket": bucket, "access": "ro", "vo": "v", "purpose": "products"}
+    elsewhere = site(mount="/home/other/s3", grants=[grant])
     local = addresses.localise(item, elsewhere)
     assert local["assets"]["a"]["alternate"]["mount"]["href"] == f"/home/other/s3/{bucket}/{key}"
     assert local["assets"]["b"] == {"href": "https://x.eu/b"}
-    assert addresses.localise(local, SITE)["assets"]["a"]["href"] == address.s3
+    assert local["assets"]["a"]["href"] == address.s3
     assert item["assets"]["a"]["alternate"]["mount"]["href"] == f"/s3/{bucket}/{key}"
 
 
@@ -127,3 +128,25 @@ def test_any_text_is_an_address_or_none_or_refused(text: str) -> None:
     except InvalidInput:
         return
     assert found is None or (found.bucket and found.key)
+
+
+GRANTED = SITE.model_copy(
+    update={
+        "grants": (Grant(bucket="ours", prefix="", access="rw", vo="v", purpose="products"),),
+        "mount": "/home/u/s3",
+    }
+)
+
+
+def test_what_goes_back_into_a_catalogue_is_canonical_again() -> None:
+    address = addresses.ObjectAddress("ours", "products/a.tif")
+    item = {"assets": {"a": addresses.asset_addresses(address, GRANTED)}}
+    local = addresses.localise(item, GRANTED)
+    assert local["assets"]["a"]["alternate"]["mount"]["href"] == "/home/u/s3/ours/products/a.tif"
+    assert addresses.canonicalise(local, GRANTED) == item
+
+
+@pytest.mark.parametrize("href", ["s3://public-archive/a.tif", "s3://ours/../b", "s3://ours"])
+def test_address_that_only_looks_like_ours_gets_no_mounted_path(href: str) -> None:
+    item = {"assets": {"a": {"href": href}}}
+    assert addresses.localise(item, GRANTED) == item

@@ -6,6 +6,7 @@ and the picture are the demo's own.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,14 @@ from cscale_core.grids import Grid
 from cscale_core.raster import Source, read
 from cscale_core.workflows.aqua_monitor import AquaMonitorParameters, process_graph
 
+# Multihash prefix of SHA-256 (STAC File Extension v2.1.0, file:checksum).
+SHA256 = "1220"
+# What a kernel runs to read files on their mounted paths.
+READ_BACK = """
+import hashlib, pathlib
+for path in {paths!r}:
+    print("1220" + hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest())
+"""
 # Longest time a job may take before the demo gives up.
 PATIENCE = 600.0
 
@@ -66,6 +75,7 @@ class Journey:
         self.question = question
         self.folder = folder
         self.jobs = JobsSeen()
+        self.mount_mode = ""
 
     def walk(self, username: str, password: str, dead_provider: str) -> None:
         """Every step in order; the first that fails raises."""
@@ -112,8 +122,11 @@ class Journey:
         shown = ", ".join(
             f"s3/{mount['bucket']}/{mount['prefix']} {mount['access']}" for mount in mounts
         )
-        mode = str(status.get("mount_mode", ""))
-        return f"JupyterLab is up; {mode}: {shown}" if shown else "JupyterLab is up"
+        self.mount_mode = str(status["mount_mode"])
+        if self.mount_mode == "fuse":
+            return f"JupyterLab is up; mounted: {shown}"
+        why = status["mount_detail"] or "no FUSE"
+        return f"JupyterLab is up; not mounted ({why}), in the file browser: {shown}"
 
     def _search(self, dead_provider: str) -> list[dict[str, Any]]:
         with self.report.step("search the federation") as view:
@@ -281,7 +294,7 @@ class Journey:
                 plan.min_images,
             )
             for engine, job in jobs.items():
-                view.say(f"reading the results of {engine} through the mount")
+                view.say(f"reading the results of {engine}")
                 self.report.comparison[engine] = compare(self._outputs(job, plan), reference)
             worst = max(
                 figures["max_slope_difference"] for figures in self.report.comparison.values()
@@ -308,18 +321,36 @@ class Journey:
             seen = {item["id"] for item in answer["items"]}
             if missing := set(published) - seen:
                 raise JourneyError(f"not found in the catalogue: {', '.join(sorted(missing))}")
-            count = 0
-            for item in answer["items"]:
-                for asset in item["assets"].values():
-                    if str(asset["href"]).endswith("change.tif"):
-                        self.session.read_file(contents_path(asset["href"]))
-                        count += 1
-            if count != len(jobs):
-                raise JourneyError("not every change map could be read back through the mount")
-            view.say(
-                f"{len(published)} items found again in the catalogue; "
-                "their change maps read back through the mount"
+            view.say("reading the published change maps back")
+            how = self._read_back(
+                [
+                    asset
+                    for item in answer["items"]
+                    for asset in item["assets"].values()
+                    if str(asset["href"]).endswith("change.tif")
+                ],
+                expected=len(jobs),
             )
+            view.say(f"{len(published)} items found again in the catalogue; change maps {how}")
+
+    def _read_back(self, assets: list[dict[str, Any]], expected: int) -> str:
+        """Read files as a notebook would, on the mounted path, and compare their checksums."""
+        if len(assets) != expected:
+            raise JourneyError(f"{expected} change maps were published, {len(assets)} were found")
+        wanted = [str(asset["file:checksum"]) for asset in assets]
+        if self.mount_mode == "fuse":
+            paths = [asset["alternate"]["mount"]["href"] for asset in assets]
+            found = self.session.run_in_kernel(READ_BACK.format(paths=paths)).split()
+            how = "read back through the mount by a kernel"
+        else:
+            found = [
+                SHA256 + hashlib.sha256(self.session.read_file(path)).hexdigest()
+                for path in (contents_path(asset["href"]) for asset in assets)
+            ]
+            how = "read back through the file browser (nothing is mounted here)"
+        if found != wanted:
+            raise JourneyError(f"the files read back differ: {found}, expected {wanted}")
+        return how
 
     def _picture(
         self, plan: Plan, staged: Sequence[dict[str, Any]], reference: AquaMonitor

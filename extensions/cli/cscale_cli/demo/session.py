@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from typing import Any
@@ -68,6 +69,41 @@ def _explain(response: httpx.Response) -> str:
             hint = f" {body['hint']}" if body.get("hint") else ""
             return f"{body['message']}{hint}"
     return f"{response.request.method} {response.request.url.path} answered {response.status_code}"
+
+
+def _execute_request(request: str, code: str) -> dict[str, Any]:
+    """A Jupyter message that asks a kernel to run code (messaging protocol 5.3)."""
+    header = {
+        "msg_id": request,
+        "msg_type": "execute_request",
+        "session": uuid.uuid4().hex,
+        "username": "",
+        "version": "5.3",
+    }
+    content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
+    return {
+        "channel": "shell",
+        "header": header,
+        "parent_header": {},
+        "metadata": {},
+        "content": content,
+    }
+
+
+def _printed(socket: websocket.WebSocket, request: str) -> str:
+    """Standard output of one request, read until the kernel is idle again."""
+    text = ""
+    while True:
+        message = json.loads(socket.recv())
+        if message.get("parent_header", {}).get("msg_id") != request:
+            continue
+        content = message["content"]
+        if message["msg_type"] == "stream" and content["name"] == "stdout":
+            text += content["text"]
+        elif message["msg_type"] == "error":
+            raise JourneyError(f"{content['ename']}: {content['evalue']}")
+        elif message["msg_type"] == "status" and content["execution_state"] == "idle":
+            return text
 
 
 class HubSession:
@@ -191,16 +227,40 @@ class HubSession:
         """A plain GET with the session's token (services behind the hub's proxy)."""
         return self._api.get(url)
 
-    @contextlib.contextmanager
-    def events(self, receive: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-        """Hand every job event to ``receive`` (in a thread of its own) while the block runs."""
-        parts = urlsplit(self._server_url("api/events/subscribe"))
+    def run_in_kernel(self, code: str, *, timeout: float = 120.0) -> str:
+        """Run Python in a kernel of the server, as a notebook cell does; returns what it printed.
+
+        :raises JourneyError: when the code raises or does not end in time.
+        """
+        answer = self._api.post(self._server_url("api/kernels"), json={"name": "python3"})
+        if answer.is_error:
+            raise JourneyError(_explain(answer))
+        kernel = f"api/kernels/{answer.json()['id']}"
+        socket = self._socket(f"{kernel}/channels")
+        try:
+            socket.settimeout(timeout)
+            request = uuid.uuid4().hex
+            socket.send(json.dumps(_execute_request(request, code)))
+            return _printed(socket, request)
+        except websocket.WebSocketException as error:
+            raise JourneyError(f"the kernel did not answer: {error}") from error
+        finally:
+            socket.close()
+            self._api.delete(self._server_url(kernel))
+
+    def _socket(self, path: str) -> websocket.WebSocket:
+        parts = urlsplit(self._server_url(path))
         scheme = "wss" if parts.scheme == "https" else "ws"
-        socket = websocket.create_connection(
+        return websocket.create_connection(
             f"{scheme}://{parts.netloc}{parts.path}",
             header={"Authorization": f"token {self._token}"},
             timeout=60,
         )
+
+    @contextlib.contextmanager
+    def events(self, receive: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+        """Hand every job event to ``receive`` (in a thread of its own) while the block runs."""
+        socket = self._socket("api/events/subscribe")
         socket.settimeout(None)
 
         def listen() -> None:

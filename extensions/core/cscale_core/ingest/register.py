@@ -17,6 +17,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, Field
 
+from cscale_core.addresses import canonicalise
 from cscale_core.catalog.interval import format_time, item_interval, parse_time
 from cscale_core.catalog.items import PROVIDER_MEMBER, fault
 from cscale_core.errors import CScaleError, Forbidden, InvalidInput, UpstreamError
@@ -314,6 +315,7 @@ async def register(
         if not item.get("collection"):
             raise InvalidInput(f"{item['id']} names no collection.")
         own = {name: value for name, value in item.items() if name != PROVIDER_MEMBER}
+        own = canonicalise(own, site)
         cleaned.append(own)
         by_collection[own["collection"]].append(own)
     catalogue = _Catalogue(site, tokens, http)
