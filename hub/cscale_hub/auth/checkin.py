@@ -68,7 +68,9 @@ class CheckinLoginHandler(OAuthLoginHandler):  # type: ignore[misc]
     _nonce = ""
 
     async def get(self) -> None:
-        await self.authenticator.discover()
+        # Asked anew at each login: a provider that is down is told by a page of ours, not by the
+        # browser's.
+        await self.authenticator.discover(again=True)
         super().get()
 
     def _generate_pkce_params(self) -> tuple[str, str]:
@@ -112,32 +114,36 @@ class CheckinAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
             url, label="asking the identity provider", method="GET", request_timeout=10.0
         )
 
-    async def discover(self) -> Endpoints:
+    async def discover(self, *, again: bool = False) -> Endpoints:
         """The provider's endpoints; asked for until they are there or the time is over.
 
         The issuer of the local federation starts at the same time as the hub.
 
+        :param again: ask also when they are known already.
         :raises ProviderUnavailable: when it does not answer, or as another issuer.
         """
-        if self._endpoints is not None:
+        if self._endpoints is not None and not again:
             return self._endpoints
         url = self.issuer.rstrip("/") + "/.well-known/openid-configuration"
         until = time.monotonic() + self.discovery_timeout
         async with self._discovering:
-            while self._endpoints is None:
+            while True:
                 try:
                     found = Endpoints.from_discovery(await self._get_json(url), self.issuer)
-                except (OSError, ValueError, HTTPClientError, TokenError) as error:
-                    if time.monotonic() > until or isinstance(error, TokenError):
+                    break
+                except TokenError as error:
+                    self.log.error("The provider %s is not itself: %s", self.issuer, error)
+                    raise ProviderUnavailable(self.login_service) from error
+                except (OSError, ValueError, HTTPClientError) as error:
+                    if time.monotonic() > until:
                         self.log.error("No discovery document from %s: %s", self.issuer, error)
                         raise ProviderUnavailable(self.login_service) from error
-                    await asyncio.sleep(_RETRY_SECONDS)
-                    continue
-                self.authorize_url = found.authorization
-                self.token_url = found.token
-                self.userdata_url = found.userinfo
-                self._endpoints = found
-        return self._endpoints
+                await asyncio.sleep(_RETRY_SECONDS)
+            self.authorize_url = found.authorization
+            self.token_url = found.token
+            self.userdata_url = found.userinfo
+            self._endpoints = found
+        return found
 
     async def authenticate(
         self, handler: Any, data: dict[str, Any] | None = None, **kwargs: Any

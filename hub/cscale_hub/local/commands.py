@@ -190,12 +190,15 @@ def _row(service: ServiceState) -> tuple[str, ...]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM and a closed terminal end ``cscale up`` as Ctrl-C does."""
+    """SIGTERM and a closed terminal end ``cscale up`` as Ctrl-C does.
+
+    SIGINT too: a shell script starts background commands with SIGINT ignored.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signals = (signal.SIGTERM, signal.SIGHUP)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, interrupt) for number in signals}
     try:
         yield

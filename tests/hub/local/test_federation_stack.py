@@ -147,6 +147,23 @@ def test_killed_service_comes_back(federation: Federation, session: HubSession, 
     assert state_pid(federation, name) != first
 
 
+def test_login_while_the_identity_provider_is_down_is_an_explained_page(
+    federation: Federation,
+) -> None:
+    state = json.loads(
+        (federation.layout.programs / "issuer.state.json").read_text(encoding="utf-8")
+    )
+    os.kill(state["launcher"], signal.SIGSTOP)  # so that it stays down
+    try:
+        os.kill(state["pid"], signal.SIGKILL)
+        page = httpx.get(f"{federation.hub_url}/hub/oauth_login", timeout=40)
+    finally:
+        os.kill(state["launcher"], signal.SIGCONT)
+    assert page.status_code == 503
+    assert "does not answer at the moment" in page.text
+    assert until(lambda: not federation.state().problems, 40)
+
+
 def test_credentials_are_given_after_everything_was_killed(
     federation: Federation, session: HubSession
 ) -> None:
