@@ -69,6 +69,7 @@ class CScaleExtension(ExtensionApp):
         self._events: JobEvents | None = None
         self._starting: asyncio.Task[Backend] | None = None
         self._handles_interrupt = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- loading: nothing here may take time or need the event loop ----------------------------
 
@@ -127,7 +128,8 @@ class CScaleExtension(ExtensionApp):
             return
         self._stop_at_interrupt()
         await self._listener.start()
-        self._events = JobEvents(self._emit, asyncio.get_running_loop())
+        self._loop = asyncio.get_running_loop()
+        self._events = JobEvents(self._emit, self._loop)
         self._starting = asyncio.create_task(self._start_backend(self._site), name="cscale start")
         # Not in the runtime folder, which may be emptied between two starts: what was written to
         # a mount and had not reached the bucket when the server was killed is kept in here.
@@ -225,6 +227,11 @@ class CScaleExtension(ExtensionApp):
                 hint="Restart the server from the hub; the server's log tells more.",
             ) from error
 
+    async def refresh_mounts(self) -> None:
+        """Let the mounts show what jobs wrote to the buckets."""
+        if self._mounts is not None:
+            await self._mounts.refresh()
+
     def status(self) -> Status:
         """For ``GET status``."""
         starting, mounts = self._starting, self._mounts
@@ -253,6 +260,8 @@ class CScaleExtension(ExtensionApp):
         """A job changed; called from any thread."""
         if self._events is not None:
             self._events.changed(job)
+        if job.status.ended and self._loop is not None and not self._loop.is_closed():
+            asyncio.run_coroutine_threadsafe(self.refresh_mounts(), self._loop)
         now = datetime.now(UTC)
         copying = job.spec.engine == "staging" and not job.status.ended
         if copying and now - (job.started or job.created) < LONGEST_STAGING:

@@ -496,17 +496,31 @@ class Mount:
                     return
                 await asyncio.sleep(0.05)
 
-    # -- pending writes ----------------------------------------------------------------------
+    # -- what rclone is asked ----------------------------------------------------------------
+
+    def _control(self) -> httpx.AsyncClient:
+        transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
+        return httpx.AsyncClient(transport=transport, base_url="http://rclone", timeout=PROBE_LIMIT)
+
+    async def refresh(self) -> None:
+        """Forget what was listed, so that objects written past the mount are seen at once."""
+        if self.state != "ok":
+            return
+        try:
+            async with self._control() as client:
+                (await client.post("/vfs/forget")).raise_for_status()
+        except httpx.HTTPError as error:
+            # Listings are at most five seconds old anyway.
+            self._log.warning("%s: rclone does not refresh its listings: %r", self.path, error)
 
     async def _flush(self) -> bool:
         """Wait until every closed file is in the bucket; False when the limit is reached first."""
         # rclone does not even tell what is pending while it waits for the object store.
         deadline = time.monotonic() + (_FLUSH_LIMIT if self.state == "ok" else PROBE_LIMIT)
-        transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
-        async with httpx.AsyncClient(transport=transport, timeout=PROBE_LIMIT) as client:
+        async with self._control() as client:
             while time.monotonic() < deadline:
                 try:
-                    answer = await client.post("http://rclone/vfs/stats")
+                    answer = await client.post("/vfs/stats")
                     cache = answer.json()["diskCache"]
                     pending = cache["uploadsInProgress"] + cache["uploadsQueued"]
                 except httpx.TimeoutException:
@@ -610,6 +624,10 @@ class Mounts:
             mount = Mount(grant, self._site, self._folder, self._environment, self._log)
             self.mounts.append(mount)
             mount.start()
+
+    async def refresh(self) -> None:
+        """Let every mount show what was written to the buckets past it."""
+        await asyncio.gather(*(mount.refresh() for mount in self.mounts))
 
     async def stop(self) -> None:
         """Flush and unmount, all at the same time."""

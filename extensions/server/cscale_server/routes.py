@@ -355,7 +355,9 @@ class PublishHandler(CScaleHandler):
     async def post(self, job_id: str) -> None:
         self.require_owner()
         backend = await self.extension.backend()
-        self.answer(await backend.jobs.publish(job_id))
+        report = await backend.jobs.publish(job_id)
+        await self.extension.refresh_mounts()
+        self.answer(report)
 
 
 class UnknownHandler(CScaleHandler):

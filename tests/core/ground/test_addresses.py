@@ -146,7 +146,7 @@ def test_what_goes_back_into_a_catalogue_is_canonical_again() -> None:
     assert addresses.canonicalise(local, GRANTED) == item
 
 
-@pytest.mark.parametrize("href", ["s3://public-archive/a.tif", "s3://ours/../b", "s3://ours"])
+@pytest.mark.parametrize("href", ["s3://public-archive/a.tif", "s3://ours/../b"])
 def test_address_that_only_looks_like_ours_gets_no_mounted_path(href: str) -> None:
     item = {"assets": {"a": {"href": href}}}
     assert addresses.localise(item, GRANTED) == item
