@@ -245,6 +245,7 @@ class _Counter:
         self._bytes: dict[ObjectAddress, int] = {}
         self._told = 0.0
         self.files_done = 0
+        self.already = 0
 
     def bytes(self, file: PlannedFile, arrived: int) -> None:
         self._bytes[file.address] = arrived
@@ -253,6 +254,7 @@ class _Counter:
 
     def done(self, file: PlannedFile, stored: StoredFile) -> None:
         self.files_done += 1
+        self.already += not stored.fresh
         self._bytes[file.address] = stored.size
         self.tell(f"{file.label} " + ("arrived" if stored.fresh else "is there already"))
 
@@ -380,7 +382,10 @@ async def stage(
                 + error.hint
             )
             raise
-    counter.tell(f"{len(published)} items published")
+    counter.tell(
+        f"{len(published)} items published, {counter.files_done - counter.already} files fetched, "
+        f"{counter.already} already there"
+    )
     return published
 
 

@@ -85,7 +85,7 @@ class StagingEngine:
         )
         for sentence in planned.left_out:
             await handle.log(f"left out: {sentence}", "warning")
-        last = (0, 0)
+        last = (0, 0, "")
 
         def progress(
             files_done: int,
@@ -96,7 +96,7 @@ class StagingEngine:
             /,
         ) -> None:
             nonlocal last
-            last = (files_done, bytes_done)
+            last = (files_done, bytes_done, message)
             share = bytes_done / bytes_total if bytes_total else files_done / max(1, files_total)
             handle.report(0.95 * share, f"{files_done} of {files_total} files; {message}")
 
@@ -111,7 +111,7 @@ class StagingEngine:
         except StagingCanceled as stopped:
             return Outcome.canceled(f"canceled. {stopped.hint}".strip())
         usage = {"files": last[0], "bytes": last[1]}
-        message = f"{len(items)} items, {last[0]} files staged"
+        message = last[2]
         await handle.log(message)
         if _process(spec).register_items:
             handle.report(0.95, "registering")
