@@ -54,7 +54,8 @@ ROOT = "s3"
 _ENTRIES = 10_000
 _RENAMED_OBJECTS = 1_000
 _BLOCK = 8 * 1024 * 1024
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STARTED = datetime.now(UTC)
+"""Shown as the time of folders: prefixes of an object store have none of their own."""
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
 
 _T = TypeVar("_T")
@@ -450,7 +451,7 @@ class BucketContentsManager(AsyncLargeFileManager):
     def _model(
         self, place: Place, kind: str, size: int | None = None, when: datetime | None = None
     ) -> dict[str, Any]:
-        moment = when or _EPOCH
+        moment = when or _STARTED
         return {
             "name": place.name,
             "path": place.path,
