@@ -52,7 +52,9 @@ class HubSettings(_Model):
     port: Port = Field(default=8000, description="Port of the proxy: the address people open.")
     api_port: Port = Field(default=8081, description="Loopback port of the hub.")
     proxy_api_port: Port = Field(default=8001, description="Loopback port of the proxy's API.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="How much JupyterHub writes to its log."
+    )
     spawn_timeout: int = Field(
         default=120, gt=0, description="Seconds a user's server may take to answer."
     )
@@ -61,19 +63,27 @@ class HubSettings(_Model):
 class IdentitySettings(_Model):
     """The OpenID provider: EGI Check-in, or the issuer of the local federation."""
 
-    issuer: HttpUrl = "https://aai.egi.eu/auth/realms/egi"
+    issuer: HttpUrl = Field(
+        default="https://aai.egi.eu/auth/realms/egi",
+        description="Issuer URL; the endpoints come from its discovery document.",
+    )
     label: str = Field(default="EGI Check-in", description="Name on the sign-in button.")
-    client_id: str = "cscale-hub"
+    client_id: str = Field(
+        default="cscale-hub", description="Client id under which the provider knows the hub."
+    )
     client_secret_file: Path | None = Field(
         default=None, description="File (0600) with the client secret; none for a public client."
     )
-    scopes: tuple[str, ...] = (
-        "openid",
-        "profile",
-        "email",
-        "voperson_id",
-        "eduperson_entitlement",
-        "offline_access",
+    scopes: tuple[str, ...] = Field(
+        default=(
+            "openid",
+            "profile",
+            "email",
+            "voperson_id",
+            "eduperson_entitlement",
+            "offline_access",
+        ),
+        description="Scopes asked for at sign-in.",
     )
     enrolment_url: str = Field(
         default="https://docs.egi.eu/users/aai/check-in/joining-virtual-organisation/",
@@ -96,8 +106,10 @@ class IdentitySettings(_Model):
 class StorageSettings(_Model):
     """The object store as the users' servers see it."""
 
-    endpoint: HttpUrl = "http://127.0.0.1:8333"
-    region: str = "us-east-1"
+    endpoint: HttpUrl = Field(
+        default="http://127.0.0.1:8333", description="S3 endpoint URL, path-style addressing."
+    )
+    region: str = Field(default="us-east-1", description="Region that S3 clients sign for.")
     mount_mode: Literal["auto", "fuse", "contents", "none"] = Field(
         default="auto", description="auto: FUSE where the machine allows it, else contents."
     )
@@ -107,8 +119,11 @@ class StorageSettings(_Model):
 class CatalogueSettings(_Model):
     """The community's catalogue, where items are registered."""
 
-    title: str = "Community catalogue"
-    url: HttpUrl = "http://127.0.0.1:8000/services/catalogue"
+    title: str = Field(default="Community catalogue", description="Name shown to people.")
+    url: HttpUrl = Field(
+        default="http://127.0.0.1:8000/services/catalogue",
+        description="Root of its STAC API with Transactions.",
+    )
     backend: Literal["auto", "pgstac", "sqlite"] = Field(
         default="auto",
         description="Local federation only; auto: pgstac where PostgreSQL and PostGIS are there.",
@@ -118,40 +133,51 @@ class CatalogueSettings(_Model):
 class ProviderSettings(_Model):
     """One further STAC API that is searched."""
 
-    id: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    title: str
-    url: HttpUrl
-    deadline: float = Field(default=20.0, gt=0)
-    limit: int = Field(default=100, gt=0, le=10_000)
+    id: str = Field(
+        pattern=r"^[A-Za-z0-9._-]+$", description="Name by which searches and items refer to it."
+    )
+    title: str = Field(description="Name shown to people.")
+    url: HttpUrl = Field(description="Root of the STAC API.")
+    deadline: float = Field(default=20.0, gt=0, description="Seconds allowed for one search.")
+    limit: int = Field(default=100, gt=0, le=10_000, description="Items asked per page.")
 
 
 class OpenEOSettings(_Model):
     """One openEO back end that is offered."""
 
-    id: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    title: str
-    url: HttpUrl
-    audience: str = ""
+    id: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="Name by which jobs refer to it.")
+    title: str = Field(description="Name shown to people.")
+    url: HttpUrl = Field(description="Root of the openEO API.")
+    audience: str = Field(
+        default="", description="Audience of the token; empty: no token from the broker."
+    )
 
 
 class SparkSettings(_Model):
     """How Spark applications run from a user's server."""
 
-    master: str = "local[2]"
-    driver_memory: str = Field(default="1g", pattern=r"^[1-9][0-9]*[mg]$")
+    master: str = Field(
+        default="local[2]", description="Spark's master; local[N]: N threads on this machine."
+    )
+    driver_memory: str = Field(
+        default="1g", pattern=r"^[1-9][0-9]*[mg]$", description="Memory of the driver, m or g."
+    )
 
 
 class BrokerSettings(_Model):
     """The service that hands short-lived tokens and S3 credentials to users' servers."""
 
-    url: HttpUrl = "http://127.0.0.1:8000/services/broker"
+    url: HttpUrl = Field(
+        default="http://127.0.0.1:8000/services/broker",
+        description="Where users' servers ask the broker.",
+    )
 
 
 class ServiceSettings(_Model):
     """One service that JupyterHub starts, and the route through which it is reached."""
 
-    name: Name
-    port: Port
+    name: Name = Field(description="Name of the service and of its route.")
+    port: Port = Field(description="Loopback port it listens on.")
     routed: bool = Field(
         default=False, description="Whether the proxy leads /services/NAME/ to it."
     )
@@ -181,7 +207,8 @@ class Settings(BaseSettings):
     )
     data: Path = Field(
         default_factory=lambda: user_data_path("cscale", appauthor=False),
-        description="Folder of all state; nothing is written outside it.",
+        description="Folder of all state; nothing is written outside it. Default: cscale in the "
+        "user's data folder, ~/.local/share/cscale on Linux.",
     )
     vos_file: Path | None = Field(
         default=None, description="Virtual organisations; none: those of the demonstration."
@@ -190,8 +217,12 @@ class Settings(BaseSettings):
     identity: IdentitySettings = IdentitySettings()
     storage: StorageSettings = StorageSettings()
     catalogue: CatalogueSettings = CatalogueSettings()
-    providers: tuple[ProviderSettings, ...] = ()
-    openeo: tuple[OpenEOSettings, ...] = ()
+    providers: tuple[ProviderSettings, ...] = Field(
+        default=(), description="Further STAC APIs that are searched beside the catalogue."
+    )
+    openeo: tuple[OpenEOSettings, ...] = Field(
+        default=(), description="openEO back ends that are offered."
+    )
     allowed_hosts: tuple[str, ...] = Field(
         default=(),
         description="host or host:port that users' servers may ask although private or loopback.",
@@ -199,7 +230,9 @@ class Settings(BaseSettings):
     spark: SparkSettings = SparkSettings()
     broker: BrokerSettings = BrokerSettings()
     spawn: SpawnSettings = SpawnSettings()
-    services: tuple[ServiceSettings, ...] = ()
+    services: tuple[ServiceSettings, ...] = Field(
+        default=(), description="Services that JupyterHub starts and keeps running."
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -43,8 +43,12 @@ class _Model(BaseModel):
 class EntitlementRule(_Model):
     """The group entitlement (AARC-G069) that makes a person a member."""
 
-    group: str = Field(min_length=1)
-    namespaces: tuple[Namespace, ...] = Field(default=("mace:egi.eu",), min_length=1)
+    group: str = Field(min_length=1, description="Name of the group in the entitlement.")
+    namespaces: tuple[Namespace, ...] = Field(
+        default=("mace:egi.eu",),
+        min_length=1,
+        description="Accepted URN namespaces of the entitlement, without urn:.",
+    )
     authorities: tuple[str, ...] = Field(
         default=("aai.egi.eu",),
         min_length=1,
@@ -55,13 +59,13 @@ class EntitlementRule(_Model):
 class VirtualOrganisation(_Model):
     """One virtual organisation."""
 
-    title: str = Field(min_length=1)
+    title: str = Field(min_length=1, description="Name for people.")
     entitlement: EntitlementRule
     roles: dict[RoleName, tuple[str, ...]] = Field(
         default={"member": ("member",)},
         description="Our role names, each with the entitlement roles that give it.",
     )
-    bucket: str = Field(pattern=_BUCKET_NAME)
+    bucket: str = Field(pattern=_BUCKET_NAME, description="The VO's bucket, of this VO alone.")
     enrolment_url: str = Field(default="", description="Where to ask for membership.")
 
     @model_validator(mode="after")
@@ -74,7 +78,9 @@ class VirtualOrganisation(_Model):
 class VOFile(_Model):
     """All accepted virtual organisations."""
 
-    vos: dict[str, VirtualOrganisation] = Field(min_length=1)
+    vos: dict[str, VirtualOrganisation] = Field(
+        min_length=1, description="The virtual organisations by name."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> VOFile:
