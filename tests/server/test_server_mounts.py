@@ -87,6 +87,36 @@ async def test_every_grant_is_a_folder_even_where_the_bucket_has_nothing_yet(
 
 
 @needs_fuse
+async def test_what_was_written_past_the_mount_is_seen_after_a_refresh(
+    store: Any, start_mounts: Any, eventually: Any
+) -> None:
+    """Else a file that a job wrote would be missing for as long as rclone keeps a listing."""
+    mounts = await start_mounts(store.endpoint)
+    await eventually(all_ok(mounts), 40)
+    home = Path(mounts.mounts[0]._site.mount) / "aquamonitor/users/utest"
+    assert not await away((home / "jobs").exists)  # the listing is kept from now on
+    store.write("users/utest/jobs/result.tif", b"fresh")
+    await mounts.refresh()
+    assert await away((home / "jobs/result.tif").read_bytes) == b"fresh"
+
+
+@needs_fuse
+async def test_a_deep_data_folder_is_no_obstacle(
+    store: Any,
+    start_mounts: Any,
+    eventually: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The address of a socket has 107 bytes; a folder below a long home has more."""
+    deep = tmp_path / ("a" * 60) / ("b" * 60)
+    deep.mkdir(parents=True)
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    mounts = await start_mounts(store.endpoint)
+    await eventually(all_ok(mounts), 40)
+
+
+@needs_fuse
 async def test_an_empty_folder_stays(store: Any, start_mounts: Any, eventually: Any) -> None:
     mounts = await start_mounts(store.endpoint)
     await eventually(all_ok(mounts), 40)

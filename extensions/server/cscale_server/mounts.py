@@ -39,6 +39,8 @@ from cscale_core.site import Grant, Site
 MountState = Literal["ok", "starting", "stalled", "off"]
 
 FUSE_DEVICE = Path("/dev/fuse")
+_SOCKET_ADDRESS = 107
+"""Bytes of the longest path a socket can have (sun_path, unix(7))."""
 PROBE_LIMIT = 2.0
 """Seconds a mounted folder may take to answer before it counts as stalled."""
 
@@ -163,6 +165,15 @@ async def in_thread(function: Callable[[], _T], limit: float) -> _T:
     return await asyncio.wait_for(future, limit)
 
 
+def _short_folder() -> Path:
+    """A private folder whose sockets have addresses that fit (107 bytes on Linux, unix(7))."""
+    folder = Path(tempfile.mkdtemp(prefix="cscale-"))
+    if len(os.fsencode(folder)) + len("/rclone") <= _SOCKET_ADDRESS:
+        return folder
+    folder.rmdir()
+    return Path(tempfile.mkdtemp(prefix="cscale-", dir="/tmp"))
+
+
 def _first_entry(path: Path) -> None:
     with os.scandir(path) as entries:
         next(entries, None)
@@ -184,8 +195,7 @@ class Mount:
         name = hashlib.sha256(f"{grant.bucket}/{grant.prefix}".encode()).hexdigest()[:12]
         self._cache = folder / "vfs" / name
         self._pid_file = folder / f"mount-{name}.pid"
-        # A socket's path may have no more than 107 bytes, so it cannot be in a deep folder.
-        self._socket_folder = Path(tempfile.mkdtemp(prefix="cscale-"))
+        self._socket_folder = _short_folder()
         self._socket = self._socket_folder / "rclone"
         self._process: asyncio.subprocess.Process | None = None
         self._last_lines: deque[str] = deque(maxlen=20)

@@ -114,7 +114,7 @@ class Journey:
         while True:
             status = self.workspace.call("GET", "status")
             mounts = status.get("mounts", [])
-            waiting = [mount for mount in mounts if mount.get("state") == "starting"]
+            waiting = [mount for mount in mounts if mount["state"] not in ("ok", "off")]
             if not waiting or time.monotonic() > deadline:
                 break
             view.say("mounting the buckets")
@@ -124,6 +124,8 @@ class Journey:
         )
         self.mount_mode = str(status["mount_mode"])
         if self.mount_mode == "fuse":
+            if waiting:
+                raise JourneyError(f"{waiting[0]['path']} is not mounted: {waiting[0]['detail']}")
             return f"JupyterLab is up; mounted: {shown}"
         why = status["mount_detail"] or "no FUSE"
         return f"JupyterLab is up; not mounted ({why}), in the file browser: {shown}"
