@@ -308,10 +308,15 @@ def test_concurrent_writers_lose_nothing(shared: Any, builders: Any, place: str)
     def register(number: int) -> int:
         return int(shared.write("POST", path, builders.item(f"w{number % 30}")).status_code)
 
+    def register_at_another_time(number: int) -> int:
+        item = builders.item(f"t{number}", when=f"20{number:02d}-06-01T10:30:00Z")
+        return int(shared.write("POST", path, item).status_code)
+
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(register, range(60)))
+        assert set(pool.map(register_at_another_time, range(24))) == {201}
     assert sorted(statuses) == [201] * 30 + [409] * 30
-    assert shared.search(collections=[place], limit=100)["numberMatched"] == 30
+    assert shared.search(collections=[place], limit=100)["numberMatched"] == 54
     shared.write("PATCH", f"{path}/w1", {"properties": {"count": 0}})
 
     def count(number: int) -> int:

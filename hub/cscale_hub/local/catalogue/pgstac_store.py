@@ -176,6 +176,7 @@ class PgstacStore:
         :raises ConflictError: when one of the ids exists.
         """
         async with self._transaction() as db:
+            await _alone(db, collection_id)
             await _collection(db, collection_id)
             identifiers = [item["id"] for item in items]
             taken = await db.fetchval(
@@ -190,12 +191,13 @@ class PgstacStore:
     async def replace_item(self, collection_id: str, item: dict[str, Any]) -> None:
         """Replace a whole item. :raises NotFoundError:"""
         async with self._transaction() as db:
+            await _alone(db, item["collection"])
             await _replace(db, item)
 
     async def patch_item(self, collection_id: str, item_id: str, patch: Any) -> dict[str, Any]:
         """Change an item in one transaction. :raises NotFoundError:"""
         async with self._transaction() as db:
-            await db.execute("SELECT pg_advisory_xact_lock(hashtext($1))", item_id)
+            await _alone(db, collection_id)
             changed = patched(await _item(db, collection_id, item_id), patch)
             item = check_item(changed, collection_id, item_id)
             await _replace(db, item)
@@ -225,7 +227,7 @@ class PgstacStore:
     async def patch_collection(self, collection_id: str, patch: Any) -> dict[str, Any]:
         """Change a collection in one transaction. :raises NotFoundError:"""
         async with self._transaction() as db:
-            await db.execute("SELECT pg_advisory_xact_lock(hashtext($1))", collection_id)
+            await _alone(db, collection_id)
             changed = patched(await _collection(db, collection_id), patch)
             collection = check_collection(changed, collection_id)
             await _replace_collection(db, collection)
@@ -277,6 +279,8 @@ class PgstacStore:
                     yield connection
             except asyncpg.UniqueViolationError as error:  # two writers at the same time
                 raise ConflictError("it exists already") from error
+            except asyncpg.DeadlockDetectedError as error:  # with a reader: nothing was written
+                raise Problem(503, "the catalogue is busy", retryable=True) from error
 
     async def _watch_server(self) -> None:
         """End the service when its server is gone: the hub starts both again."""
@@ -364,6 +368,15 @@ def _no_collection(collection_id: str) -> NotFoundError:
 
 def _no_item(collection_id: str, item_id: str) -> NotFoundError:
     return NotFoundError(f"there is no item {item_id} in collection {collection_id}")
+
+
+async def _alone(db: Any, collection_id: str) -> None:
+    """Wait until no other transaction writes to the collection; first thing in a transaction.
+
+    pgstac rewrites the constraints of a partition whose range of times grows. Two transactions
+    that have both read the partition would each wait for the other.
+    """
+    await db.execute("SELECT pg_advisory_xact_lock(hashtext($1))", collection_id)
 
 
 async def _collection(db: Any, collection_id: str) -> dict[str, Any]:
