@@ -28,7 +28,7 @@ from pydantic import ValidationError
 from cscale_hub.local import services, system
 from cscale_hub.local.layout import Layout
 from cscale_hub.local.people import ensure_people, passwords_file
-from cscale_hub.local.ports import choose
+from cscale_hub.local.ports import choose, is_free
 from cscale_hub.local.run import start_ticks
 from cscale_hub.local.secrets import SecretError, read_secret
 from cscale_hub.settings import (
@@ -54,6 +54,10 @@ def _silent(message: str) -> None:
 
 class FederationError(Exception):
     """The federation cannot be started, or is not in the state that was asked for."""
+
+
+class PortTaken(FederationError):
+    """Another program took the hub's port between its choice and its use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,15 +213,23 @@ class Federation:
             ) from error
         self._take_lock()
         try:
-            self._prepare(progress)
-            self._launch(detach)
-            self._wait(progress)
+            try:
+                self._bring_up(progress, detach)
+            except PortTaken:
+                # Two federations that start together both find 8000 free.
+                self._end_hub()
+                self._bring_up(progress, detach)
         except BaseException as error:
             self.stop(progress)
             if isinstance(error, (SettingsError, SecretError, OSError)):
                 raise FederationError(str(error)) from error
             raise
         return self
+
+    def _bring_up(self, progress: Progress, detach: bool) -> None:
+        self._prepare(progress)
+        self._launch(detach)
+        self._wait(progress)
 
     def _take_lock(self) -> None:
         descriptor = os.open(self.layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -246,6 +258,7 @@ class Federation:
         vos = load_vos(settings.vos_file)
         services.ensure_secrets(self.layout)
         ensure_people(self.layout)
+        self._seed(progress)  # takes seconds; ports are chosen shortly before they are used
         preferred = {"hub": self._port} if self._port else {}
         if not self.layout.ports.exists():
             preferred.setdefault("hub", settings.hub.port)
@@ -253,7 +266,6 @@ class Federation:
         for note in self.notes:
             progress(note)
         self._settings = services.resolved_settings(settings, self._ports, self._wishes)
-        self._seed(progress)
         running = services.programs(self._settings, vos, self._ports, self._wishes)
         services.write_programs(self._settings, running)
 
@@ -301,6 +313,7 @@ class Federation:
     def _wait(self, progress: Progress) -> None:
         """Until every service answers, or one of them shows that it never will.
 
+        :raises PortTaken: when another program has the hub's port.
         :raises FederationError: with the name of the service and the end of its log.
         """
         until = time.monotonic() + START_SECONDS
@@ -309,7 +322,9 @@ class Federation:
         with httpx.Client(timeout=3.0, trust_env=False) as client:
             while waiting:
                 for name in list(waiting):
-                    if _answers(client, waiting[name]):
+                    if _answers(client, waiting[name]) and (
+                        name != "hub" or self._hub_is_ours(client)
+                    ):
                         del waiting[name]
                         left = f"; waiting for {', '.join(waiting)}" if waiting else ""
                         progress(f"{name} is up after {time.monotonic() - begun:.1f} s{left}")
@@ -319,6 +334,8 @@ class Federation:
                 for name in list(waiting):
                     restarts = _program_state(self.layout, name).get("restarts", 0)
                     if late or restarts >= _MANY_RESTARTS:
+                        if name == "hub" and not is_free(self.settings.hub.port):
+                            raise PortTaken(self._port_taken())
                         why = f"did not answer in {START_SECONDS:.0f} s" if late else "keeps ending"
                         raise FederationError(
                             f"{name} {why}. The end of {self.layout.log(name)}:\n"
@@ -330,6 +347,27 @@ class Federation:
                         + log_tail(self.layout.log("hub"))
                     )
                 time.sleep(0.25)
+
+    def _hub_is_ours(self, client: httpx.Client) -> bool:
+        """Whether the hub that answers knows our token; on the same port may be another one.
+
+        :raises PortTaken: when it refuses the token.
+        """
+        token = read_secret(self.layout.secrets / "operator-token")
+        try:
+            answer = client.get(
+                f"{self.hub_url}/hub/api/users",
+                params={"limit": 1},
+                headers={"Authorization": f"token {token}"},
+            )
+        except httpx.HTTPError:
+            return False
+        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise PortTaken(self._port_taken())
+        return answer.status_code == httpx.codes.OK
+
+    def _port_taken(self) -> str:
+        return f"Port {self.settings.hub.port} was taken by another program while the hub started."
 
     def _checks(self) -> dict[str, str]:
         """The address of every part that is asked for health."""
@@ -429,14 +467,12 @@ class Federation:
 
         :raises FederationError: when something is left that cannot be removed.
         """
-        launcher = self._launcher_pid()
-        if launcher is not None:
+        if self.is_running():
             self._stop_servers(progress)
             progress("Stopping the hub and its services")
-            self._end_launcher(launcher)
+            self._end_hub()
         self._clean(progress)
         services.clear_temporary(self.layout)
-        self._launcher = None
         self._drop_lock()
         left = system.mounts_below(self.data)
         if left:
@@ -476,6 +512,12 @@ class Federation:
         except httpx.HTTPError:
             # The hub does not answer; its end takes the servers with it.
             return
+
+    def _end_hub(self) -> None:
+        pid = self._launcher_pid()
+        if pid is not None:
+            self._end_launcher(pid)
+        self._launcher = None
 
     def _end_launcher(self, pid: int) -> None:
         started = start_ticks(pid)

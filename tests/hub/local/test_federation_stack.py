@@ -7,17 +7,21 @@ import os
 import signal
 import socket
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from cscale_cli.demo.session import HubSession, JourneyError
-from cscale_hub.local import system
+from cscale_hub.local import lifecycle, system
 from cscale_hub.local.lifecycle import Federation, FederationError
 from cscale_hub.local.people import passwords_file, users_file
+from cscale_hub.local.ports import choose
 from cscale_hub.local.secrets import write_secret
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
@@ -239,6 +243,38 @@ def test_stopped_federation_leaves_nothing_and_starts_again_on_the_same_data(
             with HubSession(second.hub_url) as person:
                 assert person.sign_in("water", passwords["water"]) == name
             assert (second.layout.user_home(name) / "mine.txt").read_text() == "kept"
+
+
+def test_port_that_another_hub_took_in_the_meantime_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OtherHub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/hub/health" else 403)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Nothing: it is not what is tested."""
+
+    chosen: list[int] = []
+
+    def too_late(names: Any, file: Path, preferred: Any) -> tuple[dict[str, int], list[str]]:
+        ports, notes = choose(names, file, preferred)
+        if not chosen:
+            ports["hub"] = other.server_port
+        chosen.append(ports["hub"])
+        return ports, notes
+
+    monkeypatch.setattr(lifecycle, "choose", too_late)
+    with ThreadingHTTPServer(("127.0.0.1", 0), OtherHub) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        try:
+            with make(tmp_path / "data") as federation:
+                assert len(chosen) == 2
+                assert federation.hub_url.endswith(f":{chosen[1]}")
+                assert federation.state().problems == ()
+        finally:
+            other.shutdown()
 
 
 def test_service_that_cannot_start_is_named_with_its_log(tmp_path: Path) -> None:
