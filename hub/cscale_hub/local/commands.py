@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +13,7 @@ from rich.table import Table
 
 from cscale_hub.local.lifecycle import Federation, FederationError, FederationState, ServiceState
 from cscale_hub.local.people import DEMO_USERS
+from cscale_hub.local.signals import interruptible, undisturbed
 from cscale_hub.settings import SettingsError, load_settings
 
 DataOption = Annotated[
@@ -47,7 +44,7 @@ def up(
     console = Console(stderr=as_json)
     federation = _federation(data, console, port=port)
     try:
-        with _interruptible():
+        with interruptible():
             with console.status("Starting", spinner="dots") as status:
 
                 def show(message: str) -> None:
@@ -109,7 +106,10 @@ def _fail(console: Console, error: Exception) -> None:
 
 def _stop(federation: Federation, console: Console, *, quiet: bool = False) -> None:
     try:
-        with console.status("Stopping", spinner="dots"):
+        with (
+            console.status("Stopping", spinner="dots"),
+            undisturbed(lambda: console.print("  Still stopping", style="dim")),
+        ):
             federation.stop(
                 lambda message: console.print(f"  {message}", style="dim", markup=False)
             )
@@ -186,22 +186,3 @@ def _row(service: ServiceState) -> tuple[str, ...]:
         str(service.restarts),
         f"{service.memory / 2**20:.0f} MiB",
     )
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM and a closed terminal end ``cscale up`` as Ctrl-C does.
-
-    SIGINT too: a shell script starts background commands with SIGINT ignored.
-    """
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

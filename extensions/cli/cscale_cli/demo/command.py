@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import httpx
 import typer
 from rich.console import Console
 
-from cscale_cli.demo.journey import Journey
 from cscale_cli.demo.plan import Question, question_of_folder
 from cscale_cli.demo.report import Report
 from cscale_cli.demo.session import HubSession, JourneyError
 from cscale_core.errors import CScaleError, InvalidInput
 from cscale_hub.local.archive import simulate
 from cscale_hub.local.lifecycle import Federation, FederationError
+from cscale_hub.local.signals import interruptible, undisturbed
 
 # What is kept of a throw-away folder.
 KEPT = ("demo", "logs")
@@ -75,7 +72,7 @@ def demo(
     console.print(f"data, logs and results: {folder}", style="dim", highlight=False)
     problem = ""
     try:
-        with _interruptible():
+        with interruptible():
             _run(report, folder, results, input_folder, source, bbox, dates)
     except KeyboardInterrupt:
         problem = "interrupted"
@@ -115,6 +112,10 @@ def _run(
     bbox: str,
     dates: str,
 ) -> None:
+    # Its list of fonts is for this run only, not for the person's home.
+    os.environ.setdefault("MPLCONFIGDIR", str(folder / "matplotlib"))
+    from cscale_cli.demo.journey import Journey  # matplotlib and rasterio take a second
+
     question, overrides = _question(folder, input_folder, source, bbox, dates)
     federation = Federation(folder, **overrides)
     try:
@@ -125,7 +126,10 @@ def _run(
             journey = Journey(report, session, question, results)
             journey.walk(USER, federation.passwords[USER], DEAD_PROVIDER)
     finally:
-        with report.step("stop everything") as view:
+        with (
+            report.step("stop everything") as view,
+            undisturbed(lambda: view.say("still stopping the hub and its services")),
+        ):
             view.say("stopping the hub and its services, unmounting")
             federation.stop()
             view.say("stopped and unmounted")
@@ -179,20 +183,6 @@ def _public_question(source: str, bbox: str, dates: str) -> tuple[Question, dict
     )
     provider = {"id": source, "title": archive["title"], "url": archive["url"]}
     return question, {"extra_providers": [provider], "extra_hosts": archive["hosts"]}
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does: everything is stopped and unmounted."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _throw_away(folder: Path) -> None:
