@@ -29,7 +29,7 @@ say "installing the locked packages (about 350; a minute on a good line)"
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --require-hashes --no-deps -r requirements.lock
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation -e .
 
-java_major() { "$1" -version 2>&1 | sed -nE 's/.*version "([0-9]+).*/\1/p' | head -n 1; }
+java_major() { "$1" -XX:-UsePerfData -version 2>&1 | sed -nE 's/.*version "([0-9]+).*/\1/p' | head -n 1; }
 java_found=""
 for candidate in "${JAVA_HOME:-/nonexistent}/bin/java" "$(command -v java || true)"; do
   if [ -x "$candidate" ] && [ "$(java_major "$candidate")" -ge 17 ] 2>/dev/null; then java_found=$candidate; break; fi

@@ -9,10 +9,10 @@ browser_here() { command -v chromium > /dev/null; }
 
 missing=()
 what=()
-fuse_here || { missing+=(fuse3); what+=("fuse3: buckets mounted as folders (else they are shown through JupyterLab's file browser only)"); }
-postgis_here || { missing+=(postgresql-postgis); what+=("postgresql-postgis: the catalogue on pgstac (else on SQLite)"); }
+fuse_here || { missing+=(fuse3); what+=("buckets mounted as folders; else they are in JupyterLab's file browser only"); }
+postgis_here || { missing+=(postgresql-postgis); what+=("the catalogue on pgstac; else it is on SQLite"); }
 if [ "${1:-}" = browser ]; then
-  browser_here || { missing+=(chromium); what+=("chromium: the browser tests (else they are skipped)"); }
+  browser_here || { missing+=(chromium); what+=("the browser tests; else they are skipped"); }
 fi
 [ ${#missing[@]} -gt 0 ] || exit 0
 
@@ -35,4 +35,7 @@ if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
   fi
   echo "[setup] the packages could not be installed; going on without them"
 fi
-for line in "${what[@]}"; do echo "[setup] not there: $line"; done
+for index in "${!missing[@]}"; do
+  echo "[setup] optional Debian package not there: ${missing[index]} (it adds ${what[index]})"
+done
+if [ "$(id -u)" != 0 ]; then echo "[setup] to add: sudo apt-get install ${missing[*]}"; fi

@@ -71,7 +71,12 @@ def java() -> Offer:
 def _java_version(program: Path) -> int:
     try:
         done = subprocess.run(
-            [program, "-version"], capture_output=True, text=True, timeout=20, check=False
+            # Without its performance data Java leaves nothing in /tmp.
+            [program, "-XX:-UsePerfData", "-version"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return 0
@@ -90,8 +95,11 @@ def postgresql() -> Offer:
             if share.exists():
                 return Offer("PostgreSQL", True, f"PostgreSQL {version} with PostGIS", adds)
         if versions:
-            return Offer("PostgreSQL", False, "PostGIS is missing (package postgis)", adds)
-    return Offer("PostgreSQL", False, "not installed (packages postgresql, postgis)", adds)
+            package = f"postgresql-{versions[0].parts[-3]}-postgis-3"
+            return Offer(
+                "PostgreSQL", False, f"PostGIS is missing (Debian package {package})", adds
+            )
+    return Offer("PostgreSQL", False, "not installed (Debian package postgresql-postgis)", adds)
 
 
 def free_bytes(path: Path) -> int:

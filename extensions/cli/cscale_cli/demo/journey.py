@@ -28,6 +28,7 @@ from cscale_core.client import Workspace
 from cscale_core.grids import Grid
 from cscale_core.raster import Source, read
 from cscale_core.workflows.aqua_monitor import AquaMonitorParameters, process_graph
+from cscale_hub.local.system import fuse
 
 # Multihash prefix of SHA-256 (STAC File Extension v2.1.0, file:checksum).
 SHA256 = "1220"
@@ -127,7 +128,10 @@ class Journey:
             if waiting:
                 raise JourneyError(f"{waiting[0]['path']} is not mounted: {waiting[0]['detail']}")
             return f"JupyterLab is up; mounted: {shown}"
-        why = status["mount_detail"] or "no FUSE"
+        machine = fuse()
+        why = status["mount_detail"] or (
+            "as the settings say" if machine.present else machine.detail
+        )
         return f"JupyterLab is up; not mounted ({why}), in the file browser: {shown}"
 
     def _search(self, dead_provider: str) -> list[dict[str, Any]]:

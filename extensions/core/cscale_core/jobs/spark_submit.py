@@ -87,7 +87,12 @@ def _java_version(java: Path) -> int:
     """The major version of a Java executable; 0 when it does not run."""
     try:
         done = subprocess.run(
-            [str(java), "-version"], capture_output=True, text=True, timeout=30, check=False
+            # Without its performance data Java leaves nothing in /tmp.
+            [str(java), "-XX:-UsePerfData", "-version"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return 0
