@@ -13,7 +13,8 @@ import sys
 sys.exit(sys.version_info < (3, 11))
 PY
 
-if [ ! -x "$venv/bin/python" ]; then
+# Without python3-venv the first try leaves an environment that has no pip.
+if ! "$venv/bin/python" -m pip --version > /dev/null 2>&1; then
   say "creating $venv"
   "$python" -m venv "$venv" || {
     echo "[setup] python3-venv is missing; on Debian: apt-get install python3-venv"
