@@ -14,6 +14,7 @@ from rich.table import Table
 from cscale_hub.local.lifecycle import Federation, FederationError, FederationState, ServiceState
 from cscale_hub.local.people import DEMO_USERS
 from cscale_hub.local.signals import interruptible, undisturbed
+from cscale_hub.local.system import own_command
 from cscale_hub.settings import SettingsError, load_settings
 
 DataOption = Annotated[
@@ -147,7 +148,7 @@ def _greet(federation: Federation, console: Console, *, detach: bool, as_json: b
     console.print(table)
     console.print()
     console.print(f"Data and logs: {federation.data}", style="dim", highlight=False)
-    how = f"cscale down --data {federation.data}" if detach else "Ctrl-C"
+    how = f"{own_command()} down --data {federation.data}" if detach else "Ctrl-C"
     console.print(f"Stop with {how}", highlight=False)
 
 

@@ -242,7 +242,7 @@ class Federation:
                 where = f" at {self.hub_url}"
             raise FederationError(
                 f"A federation already runs in {self.data}{where}. "
-                f"Stop it with: cscale down --data {self.data}"
+                f"Stop it with: {system.own_command()} down --data {self.data}"
             ) from error
         self._lock = descriptor
 
@@ -422,7 +422,9 @@ class Federation:
         if running:
             problems += [f"{each.name}: {each.detail}" for each in found if not each.healthy]
         else:
-            problems.append("It is not running; start it with: cscale up")
+            problems.append(
+                f"It is not running; start it with: {system.own_command()} up --data {self.data}"
+            )
             problems += [f"{mount} is still mounted" for mount in mounts]
         if free < MIN_FREE_BYTES:
             problems.append(f"Only {free / 2**30:.1f} GiB are free on the disk")

@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -100,6 +101,16 @@ def postgresql() -> Offer:
                 "PostgreSQL", False, f"PostGIS is missing (Debian package {package})", adds
             )
     return Offer("PostgreSQL", False, "not installed (Debian package postgresql-postgis)", adds)
+
+
+def own_command() -> str:
+    """The command line as it can be typed here: ``cscale``, or its path where that is not found."""
+    script = Path(sys.executable).with_name("cscale")
+    found = shutil.which("cscale")
+    if not script.exists() or (found is not None and Path(found).samefile(script)):
+        return "cscale"
+    here = Path.cwd()
+    return str(script.relative_to(here) if script.is_relative_to(here) else script)
 
 
 def free_bytes(path: Path) -> int:

@@ -201,7 +201,7 @@ def test_a_catalogue_in_postgresql_is_not_forgotten_when_postgresql_is_gone(
     service.stop()
     with pytest.raises(RuntimeError, match="ended at once"):
         launch_pgstac(backend="auto").start(without_postgres(tmp_path))
-    assert "set backend to sqlite" in service.log.read_text()
+    assert "CSCALE_CATALOGUE__BACKEND=sqlite" in service.log.read_text()
     again = launch_pgstac(backend="auto").start()
     assert again.get("/collections/a/items/one").status_code == 200
 

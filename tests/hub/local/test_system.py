@@ -95,3 +95,16 @@ def _parent(entry: Path) -> int:
 
 def test_memory_of_a_process_that_is_gone_is_zero() -> None:
     assert system.resident_bytes(2**22 - 1) == 0
+
+
+def test_own_command_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "cscale").touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert system.own_command() == str(programs / "cscale")
+    monkeypatch.chdir(tmp_path)
+    assert system.own_command() == ".venv/bin/cscale"
+    monkeypatch.setenv("PATH", str(programs))
+    assert system.own_command() == "cscale"

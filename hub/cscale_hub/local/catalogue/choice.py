@@ -77,5 +77,5 @@ def _refusal(config: CatalogueConfig, reason: str) -> str:
         return reason
     return (
         f"{reason}; the items of this catalogue are in PostgreSQL ({config.data_dir / 'pg'}). "
-        "Install what is missing, or set backend to sqlite to begin an empty catalogue"
+        "Install what is missing, or begin an empty catalogue with CSCALE_CATALOGUE__BACKEND=sqlite"
     )
