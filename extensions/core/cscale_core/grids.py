@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 # Lattice coordinates closer than this to a whole number of pixels count as whole.
 _SNAP = 1e-6
@@ -64,6 +65,26 @@ class Grid:
         for row in range(0, self.height, size):
             for column in range(0, self.width, size):
                 yield column, row, self.window(column, row, size, size)
+
+
+def stated_lattice(
+    properties: dict[str, Any], asset: dict[str, Any]
+) -> tuple[str, tuple[float, float, float, float, float, float]] | None:
+    """CRS and transform of an asset; None if neither the item's properties nor the asset say so.
+
+    The item's own come first, so that all its assets share one lattice where it states one.
+    STAC Projection Extension v2.0.0; ``proj:epsg`` of v1 is understood too.
+    """
+    places = (properties, asset)
+    code = next(filter(None, (place.get("proj:code") for place in places)), None)
+    if code is None:
+        epsg = next(filter(None, (place.get("proj:epsg") for place in places)), None)
+        code = f"EPSG:{epsg}" if epsg else None
+    transform = next(filter(None, (place.get("proj:transform") for place in places)), None)
+    if code is None or transform is None:
+        return None
+    a, b, c, d, e, f = (float(value) for value in transform[:6])
+    return str(code), (a, b, c, d, e, f)
 
 
 def native_grid(

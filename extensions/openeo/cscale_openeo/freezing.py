@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from cscale_core.grids import stated_lattice
 from cscale_openeo import graph as graphs
 from cscale_openeo.catalogue import CatalogueClient
 from cscale_openeo.errors import OpenEOError
@@ -211,14 +212,9 @@ def frozen_item(
         if asset is None or href is None:
             return None
         kept = {key: asset[key] for key in _KEPT_ASSET if key in asset}
-        # The item's own projection counts before its assets', for all engines alike.
-        code = properties.get("proj:code") or asset.get("proj:code")
-        epsg = properties.get("proj:epsg") or asset.get("proj:epsg")
-        code = code or (f"EPSG:{epsg}" if epsg else None)
-        transform = properties.get("proj:transform") or asset.get("proj:transform")
         kept["href"] = href
-        if code and transform:
-            kept["proj:code"], kept["proj:transform"] = code, transform
+        if lattice := stated_lattice(properties, asset):
+            kept["proj:code"], kept["proj:transform"] = lattice
         assets[band] = kept
     own = next((link["href"] for link in item.get("links", []) if link.get("rel") == "self"), "")
     return {

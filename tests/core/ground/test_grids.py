@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cscale_core.grids import Grid, native_grid, resampled
+from cscale_core.grids import Grid, native_grid, resampled, stated_lattice
 
 GRIDS = st.builds(
     Grid,
@@ -90,3 +90,15 @@ def test_rotated_sources_and_empty_areas_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"north-up|empty"):
         native_grid("EPSG:32630", transform, bounds)
+
+
+def test_lattice_is_the_items_then_the_assets_also_in_the_older_words() -> None:
+    transform = [10, 0, 500_000, 0, -10, 4_000_000]
+    own = {"proj:code": "EPSG:32630", "proj:transform": transform}
+    finer = {"proj:transform": [5, 0, 500_000, 0, -5, 4_000_000]}
+    lattice = stated_lattice(own, finer)
+    assert lattice == ("EPSG:32630", (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_000_000.0))
+    assert stated_lattice({}, own) == lattice
+    older = {"proj:epsg": 32630, "proj:transform": [*transform, 0, 0, 1]}
+    assert stated_lattice({}, older) == lattice
+    assert stated_lattice({"proj:code": "EPSG:32630"}, {}) is None

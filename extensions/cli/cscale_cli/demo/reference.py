@@ -19,7 +19,8 @@ from rasterio.enums import Resampling
 from rasterio.transform import Affine
 from rasterio.warp import reproject, transform_bounds
 
-from cscale_core.grids import Grid, native_grid, resampled
+from cscale_core.errors import InvalidInput
+from cscale_core.grids import Grid, native_grid, resampled, stated_lattice
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,13 +46,23 @@ class AquaMonitor:
         return np.where(self.keep, self.slope, np.nan)
 
 
-def area_grid(item: dict[str, Any], bbox: Sequence[float], resolution: float = 30.0) -> Grid:
-    """The output grid: the first item's lattice over the area, at ``resolution`` metres."""
-    properties = item["properties"]
-    crs = str(properties["proj:code"])
+def area_grid(
+    item: dict[str, Any],
+    bands: Sequence[str],
+    bbox: Sequence[float],
+    resolution: float = 30.0,
+) -> Grid:
+    """The output grid: the finest lattice that the item's bands state, over the area.
+
+    :raises InvalidInput: when the item states none.
+    """
+    lattices = [stated_lattice(item["properties"], item["assets"][band]) for band in bands]
+    stated = [lattice for lattice in lattices if lattice is not None]
+    if not stated:
+        raise InvalidInput(f"Item {item['id']} does not say where its pixels lie (proj:transform).")
+    crs, transform = min(stated, key=lambda lattice: lattice[1][0])
     bounds = transform_bounds("EPSG:4326", crs, *bbox)
-    native = native_grid(crs, tuple(properties["proj:transform"]), bounds)
-    return resampled(native, resolution)
+    return resampled(native_grid(crs, transform, bounds), resolution)
 
 
 def _warped(href: str, asset: dict[str, Any], grid: Grid) -> npt.NDArray[np.float32]:
@@ -92,7 +103,7 @@ def aqua_monitor(
     :param intervals: half-open [start, end) in UTC.
     """
     ordered = sorted(items, key=lambda item: (item["properties"]["datetime"], item["id"]))
-    grid = area_grid(ordered[0], bbox)
+    grid = area_grid(ordered[0], bands, bbox)
     shape = (grid.height, grid.width)
     composites = np.full((len(intervals), 3, *shape), np.nan)
     counts = np.zeros((len(intervals), *shape))

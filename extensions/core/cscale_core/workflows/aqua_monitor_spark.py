@@ -45,7 +45,7 @@ from rasterio.windows import Window
 
 from cscale_core import addresses, raster
 from cscale_core.errors import CScaleError, InvalidInput
-from cscale_core.grids import Grid, native_grid, resampled
+from cscale_core.grids import Grid, native_grid, resampled, stated_lattice
 from cscale_core.raster import FloatArray, Source
 from cscale_core.site import Site
 from cscale_core.workflows import results
@@ -210,20 +210,22 @@ def ordered(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 def output_grid(items: Sequence[dict[str, Any]], parameters: AquaMonitorParameters) -> Grid:
     """The first item's lattice over the area, at the resolution asked for.
 
-    The projection is the item's, else its first band's, else that of the file itself.
+    It is what the item states, else what the finest of the bands states, else its file.
 
     :raises InvalidInput: when the source is not a north-up grid.
     """
     item = items[0]
-    properties, asset = item["properties"], item["assets"][parameters.bands[0]]
-    crs = properties.get("proj:code") or asset.get("proj:code")
-    transform = properties.get("proj:transform") or asset.get("proj:transform")
-    if not crs or not transform:
-        with rasterio.open(gdal_path(str(asset["href"]))) as dataset:
-            crs, transform = dataset.crs.to_string(), tuple(dataset.transform)
+    lattices = []
+    for band in parameters.bands:
+        lattice = stated_lattice(item["properties"], item["assets"][band])
+        if lattice is None:
+            with rasterio.open(gdal_path(str(item["assets"][band]["href"]))) as dataset:
+                lattice = dataset.crs.to_string(), tuple(dataset.transform)[:6]
+        lattices.append(lattice)
+    crs, transform = min(lattices, key=lambda lattice: lattice[1][0])
     bounds = transform_bounds("EPSG:4326", crs, *parameters.bbox)
     try:
-        native = native_grid(str(crs), tuple(transform), bounds)
+        native = native_grid(crs, transform, bounds)
     except ValueError as error:
         raise InvalidInput(f"Item {item['id']} cannot give the grid: {error}.") from error
     return resampled(native, parameters.resolution)
