@@ -27,6 +27,11 @@ def scenes(researcher: HubSession, count: int) -> list[dict]:
     return items
 
 
+def renamed(item: dict, name: str) -> dict:
+    """The same scene under an id that no other test stages, so that tests need no order."""
+    return copy.deepcopy(item) | {"id": f"{item['id']}-{name}"}
+
+
 def by_id(answer: dict) -> dict[str, dict]:
     return {provider["id"]: provider for provider in answer["providers"]}
 
@@ -73,7 +78,7 @@ def test_wrong_question_is_explained(researcher: HubSession, query: dict) -> Non
 
 
 def test_staged_twice_is_fetched_once(researcher: HubSession) -> None:
-    items = scenes(researcher, 2)
+    items = [renamed(item, "twice") for item in scenes(researcher, 2)]
     workspace = researcher.workspace
     first = workspace.follow(workspace.stage(items, ["B03", "thumbnail"], register=False))
     second = workspace.follow(workspace.stage(items, ["B03", "thumbnail"], register=False))
@@ -89,8 +94,9 @@ def test_corrupt_file_is_refused_and_nothing_is_published(
     federation: Federation, researcher: HubSession
 ) -> None:
     """The archive's file is cut short: declared size and checksum no longer match."""
-    item = copy.deepcopy(scenes(researcher, 3)[2])
-    path = federation.data / "archive/scenes" / item["id"] / "B04.tif"
+    scene = scenes(researcher, 3)[2]
+    item = renamed(scene, "short")
+    path = federation.data / "archive/scenes" / scene["id"] / "B04.tif"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     try:
@@ -116,10 +122,11 @@ def test_corrupt_file_is_refused_and_nothing_is_published(
 def test_corrupt_cog_without_a_checksum_is_found_by_opening_it(
     federation: Federation, researcher: HubSession
 ) -> None:
-    item = copy.deepcopy(scenes(researcher, 4)[3])
+    scene = scenes(researcher, 4)[3]
+    item = renamed(scene, "zeros")
     for member in ("file:checksum", "file:size"):
         del item["assets"]["B11"][member]
-    path = federation.data / "archive/scenes" / item["id"] / "B11.tif"
+    path = federation.data / "archive/scenes" / scene["id"] / "B11.tif"
     whole = path.read_bytes()
     path.write_bytes(b"\0" * len(whole))
     try:
@@ -133,7 +140,7 @@ def test_corrupt_cog_without_a_checksum_is_found_by_opening_it(
 
 def test_address_inside_the_network_is_not_asked(researcher: HubSession) -> None:
     """An item whose file lies at the metadata service of a cloud: refused, not fetched."""
-    item = copy.deepcopy(scenes(researcher, 1)[0]) | {"id": "never-staged"}
+    item = renamed(scenes(researcher, 1)[0], "elsewhere")
     item["assets"] = {"B03": item["assets"]["B03"] | {"href": "http://169.254.169.254/latest"}}
     with pytest.raises((JobFailed, InvalidInput)) as caught:
         researcher.workspace.follow(researcher.workspace.stage([item], None, register=False))
