@@ -66,9 +66,13 @@ def area_grid(
 
 
 def _warped(href: str, asset: dict[str, Any], grid: Grid) -> npt.NDArray[np.float32]:
+    # STAC 1.1 states these on the asset, Raster Extension v1 in its first band.
+    stated = (asset.get("raster:bands") or [{}])[0] | asset
+    scale = np.float32(stated.get("raster:scale", stated.get("scale", 1)))
+    offset = np.float32(stated.get("raster:offset", stated.get("offset", 0)))
     with rasterio.open(href) as dataset:
         numbers = dataset.read(1).astype("float32")
-        numbers[numbers == asset.get("nodata", 0)] = np.nan
+        numbers[numbers == stated.get("nodata", 0)] = np.nan
         values = np.full((grid.height, grid.width), np.nan, "float32")
         reproject(
             numbers,
@@ -83,9 +87,7 @@ def _warped(href: str, asset: dict[str, Any], grid: Grid) -> npt.NDArray[np.floa
             XSCALE=min(1.0, dataset.transform.a / grid.xres),
             YSCALE=min(1.0, -dataset.transform.e / grid.yres),
         )
-    return values * np.float32(asset.get("raster:scale", 1)) + np.float32(
-        asset.get("raster:offset", 0)
-    )
+    return values * scale + offset
 
 
 def aqua_monitor(
