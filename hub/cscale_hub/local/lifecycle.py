@@ -29,7 +29,7 @@ from cscale_hub.local import services, system
 from cscale_hub.local.layout import Layout
 from cscale_hub.local.people import ensure_people, passwords_file
 from cscale_hub.local.ports import choose, is_free
-from cscale_hub.local.run import start_ticks
+from cscale_hub.local.processes import end_processes, federation_processes, start_ticks
 from cscale_hub.local.secrets import SecretError, read_secret
 from cscale_hub.settings import (
     ProviderSettings,
@@ -537,14 +537,14 @@ class Federation:
             if self._launcher is not None and self._launcher.poll() is not None:
                 return
             time.sleep(0.1)
-        system.end_processes([pid])
+        end_processes([pid])
 
     def _clean(self, progress: Progress) -> None:
         """Processes and mounts of this folder, whoever left them."""
-        left = system.federation_processes(self.data)
+        left = federation_processes(self.data)
         if left:
             progress(f"Ending {len(left)} processes of an earlier run")
-            stuck = system.end_processes(left)
+            stuck = end_processes(left)
             if stuck:
                 raise FederationError(f"These processes do not end: {', '.join(map(str, stuck))}")
         system.unmount_below(self.data)

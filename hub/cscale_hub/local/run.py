@@ -27,9 +27,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from cscale_hub.local.processes import (
+    FEDERATION_VARIABLE,
+    end_processes,
+    start_ticks,
+    user_servers,
+)
+
 ROTATE_BYTES = 8 * 2**20
 BOUND_BYTES = 64 * 2**20
 FIRST_DELAY, LAST_DELAY = 0.5, 15.0
+HUB = "hub"
+# Seconds a user's server has to flush its mounts when the hub was killed.
+USER_SERVER_GRACE = 12.0
 HEALTHY_SECONDS = 30.0
 _PR_SET_PDEATHSIG = 1
 # Loaded here: between fork and exec nothing but the call itself is safe.
@@ -57,19 +67,6 @@ def bound_to_parent(then: Callable[[], None] | None = None) -> Callable[[], None
             then()
 
     return prepare
-
-
-def start_ticks(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot (``proc(5)``); None when there is none.
-
-    Together with the process id it names a process for ever; an id alone is used again.
-    """
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else int(fields[19])
 
 
 def open_log(path: Path) -> int:
@@ -110,7 +107,7 @@ class Launcher:
         dropped = set(self.spec.get("drop_environment", []))
         environment = {key: value for key, value in os.environ.items() if key not in dropped}
         environment.update(self.spec.get("environment", {}))
-        environment["CSCALE_FEDERATION"] = str(self.data)
+        environment[FEDERATION_VARIABLE] = str(self.data)
         self.program = subprocess.Popen(
             self.spec["argv"],
             cwd=self.spec.get("cwd") or self.data,
@@ -157,6 +154,16 @@ class Launcher:
         self.say("did not stop in time; killed")
         self.kill_group(signal.SIGKILL)
 
+    def end_user_servers(self) -> None:
+        """End what a killed hub left of its users' servers, before another hub finds them.
+
+        Each was told by the kernel that its parent has gone and is on its way out, flushing its
+        mounts; one that hangs would hold the user's folders for ever.
+        """
+        stuck = end_processes(user_servers(self.data), USER_SERVER_GRACE)
+        if stuck:
+            self.say(f"users' servers that do not end: {', '.join(map(str, stuck))}")
+
     def bound_log(self) -> None:
         """Keep a talkative program from filling the disk: its log starts again at zero."""
         try:
@@ -191,6 +198,8 @@ class Launcher:
                 status = self.wait()
                 # What the program left of its process group would hold its port.
                 self.kill_group(signal.SIGKILL)
+                if self.name == HUB:
+                    self.end_user_servers()
             if self.is_stopping():
                 break
             if time.monotonic() - begun > HEALTHY_SECONDS:

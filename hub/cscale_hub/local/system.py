@@ -10,17 +10,12 @@ import importlib.util
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cscale_hub.local.run import start_ticks
-
-FEDERATION_VARIABLE = "CSCALE_FEDERATION"
 _POSTGRES_ROOTS = (Path("/usr/lib/postgresql"), Path("/usr/pgsql"))
 
 
@@ -187,48 +182,3 @@ def _descendants(pid: int, without: frozenset[int]) -> list[int]:
         family.append(member)
         waiting.extend(child for child in children.get(member, ()) if child not in without)
     return family
-
-
-def federation_processes(data: Path) -> list[int]:
-    """Processes of this user that belong to the federation with this data folder.
-
-    The launcher puts ``CSCALE_FEDERATION`` into the environment of everything it starts, and
-    children inherit it, so jobs and kernels are found whatever became of their parents.
-    """
-    mark = f"{FEDERATION_VARIABLE}={data}".encode()
-    found: list[int] = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            variables = (entry / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue  # another user's, or it ended meanwhile
-        if mark in variables and start_ticks(int(entry.name)) is not None:
-            found.append(int(entry.name))
-    return found
-
-
-def end_processes(pids: Iterable[int], grace: float = 5.0) -> list[int]:
-    """Ask processes to end, then kill those that are left after ``grace`` seconds.
-
-    :returns: the ones that are still there (another user's, or stuck in the kernel).
-    """
-    started = {pid: start_ticks(pid) for pid in pids}
-    alive = {pid for pid, ticks in started.items() if ticks is not None}
-
-    def still(pid: int) -> bool:
-        return start_ticks(pid) == started[pid]
-
-    for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 3.0)):
-        for pid in alive:
-            try:
-                os.kill(pid, number)
-            except (ProcessLookupError, PermissionError):
-                continue  # gone, or not ours: told by the result
-        until = time.monotonic() + patience
-        while (alive := {pid for pid in alive if still(pid)}) and time.monotonic() < until:
-            time.sleep(0.1)
-        if not alive:
-            return []
-    return sorted(alive)

@@ -22,9 +22,10 @@ from jupyterhub.spawner import SimpleLocalProcessSpawner
 from traitlets import Instance, default
 
 from cscale_hub.local.layout import Layout
+from cscale_hub.local.processes import FEDERATION_VARIABLE
 from cscale_hub.local.run import bound_to_parent, open_log
 from cscale_hub.local.secrets import write_secret
-from cscale_hub.local.system import FEDERATION_VARIABLE, fuse, unmount_below
+from cscale_hub.local.system import fuse, unmount_below
 from cscale_hub.settings import Settings
 from cscale_hub.spawn.site import site_document
 from cscale_hub.vos import VOFile, roles_in_groups

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from cscale_cli.demo.session import HubSession, JourneyError
-from cscale_hub.local import lifecycle, system
+from cscale_hub.local import lifecycle, processes, system
 from cscale_hub.local.lifecycle import Federation, FederationError
 from cscale_hub.local.people import passwords_file, users_file
 from cscale_hub.local.ports import choose
@@ -62,7 +62,7 @@ def session(federation: Federation) -> Iterator[HubSession]:
 
 def server_environment(federation: Federation) -> dict[str, str]:
     """The variables the user's server was started with."""
-    for pid in system.federation_processes(federation.data):
+    for pid in processes.federation_processes(federation.data):
         try:
             raw = Path(f"/proc/{pid}/environ").read_bytes().decode()
         except OSError:
@@ -204,13 +204,13 @@ def test_killed_hub_takes_everything_with_it_and_comes_back(
     before = {name: state_pid(federation, name) for name in ("issuer", "s3", "broker")}
     server = [
         pid
-        for pid in system.federation_processes(federation.data)
+        for pid in processes.federation_processes(federation.data)
         if b"jupyterhub.singleuser" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
     assert server
     os.kill(hub, signal.SIGKILL)
     gone = [*before.values(), *server]
-    assert until(lambda: all(system.start_ticks(pid) is None for pid in gone), 20)
+    assert until(lambda: all(processes.start_ticks(pid) is None for pid in gone), 30)
     assert until(lambda: not federation.state().problems, 60)
     # And people come in again, as the same user.
     with HubSession(federation.hub_url) as again:
@@ -227,7 +227,7 @@ def test_stopped_federation_leaves_nothing_and_starts_again_on_the_same_data(
             name = person.sign_in("water", passwords["water"])
             person.start_server(lambda message: None)
         (first.layout.user_home(name) / "mine.txt").write_text("kept", encoding="utf-8")
-    assert system.federation_processes(first.data) == []
+    assert processes.federation_processes(first.data) == []
     assert system.mounts_below(first.data) == []
     assert not first.is_running()
 
@@ -285,4 +285,4 @@ def test_service_that_cannot_start_is_named_with_its_log(tmp_path: Path) -> None
     with pytest.raises(FederationError, match="issuer keeps ending") as caught:
         made.start()
     assert "valid array" in str(caught.value)
-    assert system.federation_processes(made.data) == []
+    assert processes.federation_processes(made.data) == []

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cscale_hub.local.run import start_ticks
+from cscale_hub.local.processes import start_ticks
 
 
 def until(condition: Callable[[], bool], seconds: float = 15.0) -> bool:

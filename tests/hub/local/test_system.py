@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cscale_hub.local import system
+from cscale_hub.local import processes, system
 
 
 @contextmanager
@@ -55,7 +56,7 @@ def test_processes_of_a_federation_are_found_by_their_mark_and_no_others(tmp_pat
         running("import time", CSCALE_FEDERATION=str(tmp_path)) as ours,
         running("import time", CSCALE_FEDERATION=f"{tmp_path}-other") as theirs,
     ):
-        found = system.federation_processes(tmp_path)
+        found = processes.federation_processes(tmp_path)
         assert ours in found
         assert theirs not in found
 
@@ -64,7 +65,7 @@ def test_stubborn_process_is_killed_and_ended_ones_are_no_error(tmp_path: Path) 
     ignoring = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     with running(ignoring) as stubborn:
         begun = time.monotonic()
-        assert system.end_processes([stubborn, 2**22 - 1], grace=0.5) == []
+        assert processes.end_processes([stubborn, 2**22 - 1], grace=0.5) == []
         assert 0.4 < time.monotonic() - begun < 3
 
 
@@ -77,7 +78,7 @@ def test_memory_counts_children_but_not_those_left_out() -> None:
             int(entry.name)
             for entry in Path("/proc").iterdir()
             if entry.name.isdigit()
-            and system.start_ticks(int(entry.name))
+            and processes.start_ticks(int(entry.name))
             and _parent(entry) == parent
         ]
         assert whole > 60_000_000
@@ -108,3 +109,30 @@ def test_own_command_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert system.own_command() == ".venv/bin/cscale"
     monkeypatch.setenv("PATH", str(programs))
     assert system.own_command() == "cscale"
+
+
+def test_server_that_ignores_the_end_of_its_hub_is_ended_by_the_launcher(tmp_path: Path) -> None:
+    """Else it would hold the user's folders, and the next hub would take it for a healthy one."""
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "print('ready', flush=True); time.sleep(60)"
+    )
+    environment = os.environ | {processes.FEDERATION_VARIABLE: str(tmp_path)}
+
+    def start(name: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", code, name]
+        started = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        assert started.stdout is not None
+        assert started.stdout.readline() == "ready\n"
+        return started
+
+    stubborn, kernel = start("jupyterhub.singleuser"), start("a kernel")
+    try:
+        assert processes.user_servers(tmp_path) == [stubborn.pid]
+        assert processes.end_processes(processes.user_servers(tmp_path), grace=0.5) == []
+        assert stubborn.wait(timeout=5) == -signal.SIGKILL
+        assert kernel.poll() is None
+    finally:
+        for process in (stubborn, kernel):
+            process.kill()
+            process.communicate()
