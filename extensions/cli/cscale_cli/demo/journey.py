@@ -47,12 +47,10 @@ class JobsSeen:
     """What the event stream said of the jobs, so that waiting needs no hurried polling."""
 
     changed: Event = field(default_factory=Event)
-    latest: dict[str, dict[str, Any]] = field(default_factory=dict)
     count: int = 0
 
     def receive(self, event: dict[str, Any]) -> None:
         if "revision" in event and "id" in event:
-            self.latest[str(event["id"])] = event
             self.count += 1
             self.changed.set()
 
@@ -60,8 +58,7 @@ class JobsSeen:
 class Journey:
     """One researcher's way through the product.
 
-    :param hrefs: where the demo finds the source of (item id, asset) for its own reference;
-        empty: the address in the search result.
+    :param folder: where the picture and the jobs' logs go.
     """
 
     def __init__(
@@ -191,9 +188,10 @@ class Journey:
             answer = self.workspace.register(staged)
             outcomes = [outcome["outcome"] for outcome in answer["items"]]
             counts = {name: outcomes.count(name) for name in dict.fromkeys(outcomes)}
-            view.say(", ".join(f"{count} {name}" for name, count in counts.items()))
+            summary = ", ".join(f"{count} {name}" for name, count in counts.items())
+            view.say(summary)
             if set(outcomes) - {"created", "updated", "unchanged"}:
-                raise JourneyError(f"not every item was registered: {view_of(counts)}")
+                raise JourneyError(f"not every item was registered: {summary}")
 
     def _parameters(self, plan: Plan) -> AquaMonitorParameters:
         return AquaMonitorParameters.model_validate(
@@ -371,7 +369,6 @@ class Journey:
         self, plan: Plan, staged: Sequence[dict[str, Any]], reference: AquaMonitor
     ) -> picture.Scene:
         grid = reference.grid
-        by_id = {item["id"]: item for item in plan.items}
 
         def values(item: dict[str, Any], key: str, part: Grid) -> Any:
             asset = item["assets"][key]
@@ -402,7 +399,7 @@ class Journey:
             row, column = (int(index) for index in np.unravel_index(flat, change.shape))
             cell = grid.window(column, row, 1, 1)
             points = []
-            for item in by_id.values():
+            for item in plan.items:
                 green = float(values(item, plan.bands[2], cell)[0, 0])
                 swir = float(values(item, plan.bands[0], cell)[0, 0])
                 points.append((green - swir) / (green + swir))
@@ -412,7 +409,7 @@ class Journey:
                     colour=colour,
                     column=column,
                     row=row,
-                    times=[_time(item) for item in by_id.values()],
+                    times=[_time(item) for item in plan.items],
                     values=points,
                     composite_times=middles,
                     composites=[float(value) for value in mndwi[:, row, column]],
@@ -431,11 +428,6 @@ class Journey:
             footer=f"{label}openEO and PySpark agree with NumPy on all "
             f"{reference.slope.size} pixels. C-SCALE Hub {version('cscale-hub')}",
         )
-
-
-def view_of(counts: dict[str, int]) -> str:
-    """``3 created, 1 failed``."""
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def readable(href: str) -> str:
