@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -301,3 +302,22 @@ async def test_a_fuse_device_that_cannot_be_opened_is_told(tmp_path: Path) -> No
 async def test_a_call_that_hangs_is_left_behind() -> None:
     with pytest.raises(TimeoutError):
         await in_thread(lambda: time.sleep(5), 0.1)
+
+
+async def test_a_cancellation_that_comes_together_with_the_answer_is_not_lost() -> None:
+    """A watcher that missed it would watch for ever, and the server would never end."""
+    answered = threading.Event()
+
+    async def watch() -> None:
+        while True:
+            await in_thread(answered.set, 5)
+
+    for _ in range(20):
+        answered.clear()
+        watcher = asyncio.create_task(watch())
+        await asyncio.sleep(0)
+        answered.wait(5)
+        time.sleep(0.002)  # noqa: ASYNC251 - the answer is to lie in the loop's queue, unread
+        watcher.cancel()
+        done, _ = await asyncio.wait({watcher}, timeout=1)
+        assert done

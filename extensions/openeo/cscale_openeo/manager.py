@@ -137,7 +137,8 @@ class JobManager:
             self._wake.clear()
             try:
                 timeout = _POLL_SECONDS if self._running else 30.0
-                await asyncio.wait_for(self._wake.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 

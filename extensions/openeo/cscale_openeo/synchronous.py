@@ -47,7 +47,8 @@ async def compute_now(
         start_new_session=True,
     )
     try:
-        _, stderr = await asyncio.wait_for(process.communicate(), config.sync_seconds)
+        async with asyncio.timeout(config.sync_seconds):
+            _, stderr = await process.communicate()
     except TimeoutError as error:
         raise OpenEOError(
             "RequestTimeout",

@@ -162,7 +162,10 @@ async def in_thread(function: Callable[[], _T], limit: float) -> _T:
             loop.call_soon_threadsafe(settle, result, failure)
 
     threading.Thread(target=work, daemon=True, name="cscale-mount-probe").start()
-    return await asyncio.wait_for(future, limit)
+    # Not asyncio.wait_for: before Python 3.12 it loses a cancellation that arrives together with
+    # the result (python/cpython#86296), and a watcher that was told to end would go on for ever.
+    async with asyncio.timeout(limit):
+        return await future
 
 
 def _short_folder() -> Path:
@@ -471,7 +474,8 @@ class Mount:
             if gently:
                 process.terminate()  # rclone unmounts by itself
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(process.wait(), _END_LIMIT)
+                    async with asyncio.timeout(_END_LIMIT):
+                        await process.wait()
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()

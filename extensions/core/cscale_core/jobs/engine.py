@@ -127,7 +127,8 @@ class JobHandle:
     async def pause(self, seconds: float) -> bool:
         """Wait; True at once when the user wants the job to end."""
         try:
-            await asyncio.wait_for(self.cancel_requested.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.cancel_requested.wait()
         except TimeoutError:
             return False
         return True

@@ -108,7 +108,8 @@ class PgstacStore:
         for pool in (self._readers, self._writers):
             if pool is not None:
                 try:
-                    await asyncio.wait_for(pool.close(), 1)
+                    async with asyncio.timeout(1):
+                        await pool.close()
                 except TimeoutError:
                     pool.terminate()
 
