@@ -72,6 +72,9 @@ def open_notebook(page: Page, federation: Federation, username: str) -> None:
     sign_in(page, federation, username, federation.passwords[username])
     expect(page.locator(".jp-Notebook").first).to_be_visible(timeout=120_000)
     expect(page.get_by_role("heading", name="Getting started").first).to_be_visible()
+    # Cells that are run while the kernel is still starting may be forgotten by JupyterLab.
+    idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")
+    expect(idle.first).to_be_attached(timeout=120_000)
 
 
 @pytest.mark.spark
@@ -89,7 +92,15 @@ def test_researcher_runs_the_whole_notebook_and_sees_the_map(
     page.screenshot(path=screenshots / "notebook.png")
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    expect(page.locator(".leaflet-image-layer")).to_have_count(2, timeout=300_000)
+    layers = page.locator(".leaflet-image-layer")
+    failure = page.locator("[data-mime-type='application/vnd.jupyter.error']")
+    try:
+        expect(layers.or_(failure).first).to_be_attached(timeout=300_000)
+    finally:
+        page.screenshot(path=screenshots / "ran.png", full_page=True)
+        print("\n".join(page.locator(".jp-OutputArea-output").all_inner_texts()))
+    expect(failure).to_have_count(0)
+    expect(layers).to_have_count(2)
     expect(page.locator(".jp-OutputArea-output[data-mime-type*=stderr]")).to_have_count(0)
     page.locator(".leaflet-container").first.scroll_into_view_if_needed()
     page.wait_for_timeout(2_000)
