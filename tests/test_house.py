@@ -23,12 +23,23 @@ ALLOWED = {
     "cscale_core": set(),
     "cscale_server": {"cscale_core"},
     "cscale_openeo": {"cscale_core"},
-    "cscale_hub": {"cscale_core.identity"},
+    "cscale_hub": {"cscale_core.identity", "cscale_core.providers"},
     "cscale_cli": {"cscale_core", "cscale_hub"},
 }
 # Inside core: a floor may use what is below it.
 FLOORS = [
-    {"errors", "site", "addresses", "identity", "grids", "raster", "objects", "http", "client"},
+    {
+        "errors",
+        "providers",
+        "site",
+        "addresses",
+        "identity",
+        "grids",
+        "raster",
+        "objects",
+        "http",
+        "client",
+    },
     {"catalog", "ingest"},
     {"workflows"},
     {"jobs"},

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from cscale_core.errors import InvalidInput
+from cscale_core.providers import Provider, SiteRegistry
 
 SITE_FILE_VARIABLE = "CSCALE_SITE_FILE"
 
@@ -42,18 +43,6 @@ class Grant(_Model):
     access: Literal["ro", "rw"]
     vo: str
     purpose: Literal["products", "home", "shared", "archive"]
-
-
-class Provider(_Model):
-    """One STAC API of the federation."""
-
-    id: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    title: str
-    url: str
-    deadline: float = Field(default=20.0, gt=0, description="Seconds allowed for one search.")
-    limit: int = Field(default=100, gt=0, le=10_000, description="Items asked per page.")
-    auth: Literal["none", "bearer"] = "none"
-    audience: str = Field(default="", description="Audience of the bearer token, if auth=bearer.")
 
 
 class OpenEOBackend(_Model):
@@ -91,7 +80,15 @@ class Site(_Model):
     mount_mode: Literal["fuse", "contents", "none"] = "none"
     grants: tuple[Grant, ...] = ()
     catalogue: Catalogue
-    providers: tuple[Provider, ...] = ()
+    providers: tuple[Provider, ...] = Field(
+        default=(), description="Those that are searched, the nearest first."
+    )
+    site_registry: SiteRegistry | None = Field(
+        default=None, description="Where further providers are read from; none: nowhere."
+    )
+    entitlements: tuple[str, ...] = Field(
+        default=(), description="AARC entitlements of the user, for the providers' policies."
+    )
     openeo: tuple[OpenEOBackend, ...] = ()
     spark: SparkSite = SparkSite()
     broker_url: str = ""

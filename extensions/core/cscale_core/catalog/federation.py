@@ -33,7 +33,8 @@ from cscale_core.catalog.items import PROVIDER_MEMBER, fault, self_link
 from cscale_core.errors import CScaleError, InvalidInput, UpstreamError, UpstreamTimeout
 from cscale_core.http import JsonAnswer, fetch_json, origin, site_egress
 from cscale_core.identity.tokens import TokenSource
-from cscale_core.site import Provider, Site
+from cscale_core.providers import Provider
+from cscale_core.site import Site
 
 _MAX_PAGES = 200
 # Answers to POST /search that mean "this API has no POST here", so that GET is tried.
