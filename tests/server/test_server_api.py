@@ -18,7 +18,8 @@ from jupyter_server.auth import Authorizer
 from tornado.websocket import websocket_connect
 from traitlets.config import Config
 
-from cscale_core.catalog.federation import ProviderReport, SearchQuery, SearchResult
+from cscale_core.catalog.federation import ProviderReport, SearchResult
+from cscale_core.catalog.query import SearchQuery
 from cscale_core.errors import (
     Conflict,
     CScaleError,

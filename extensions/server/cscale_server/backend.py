@@ -21,7 +21,8 @@ from cscale_server.listener import CredentialSource
 if TYPE_CHECKING:
     import httpx
 
-    from cscale_core.catalog.federation import Federation, SearchQuery, SearchResult
+    from cscale_core.catalog.federation import Federation, SearchResult
+    from cscale_core.catalog.query import SearchQuery
     from cscale_core.ingest.register import RegisterReport
     from cscale_core.jobs.manager import JobManager
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cscale_core.catalog.federation import ProviderReport, SearchQuery
+from cscale_core.catalog.federation import ProviderReport
+from cscale_core.catalog.query import SearchQuery
 from cscale_core.jobs.model import EngineName, Job, JobError, JobStatus, LogLine
 
 Item = dict[str, Any]

@@ -21,7 +21,7 @@ from pydantic_core import to_json
 from tornado import web
 
 from cscale_core.addresses import localise
-from cscale_core.catalog.federation import SearchQuery
+from cscale_core.catalog.query import SearchQuery
 from cscale_core.errors import (
     Conflict,
     CScaleError,

@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from cscale_core.catalog.federation import Federation, SearchQuery, SearchResult
+from cscale_core.catalog.federation import Federation, SearchResult
+from cscale_core.catalog.query import SearchQuery
 from cscale_core.errors import InvalidInput
 from cscale_core.http import guarded_client
 from cscale_core.site import Site

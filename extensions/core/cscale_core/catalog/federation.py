@@ -22,14 +22,15 @@ from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from shapely import MultiPolygon, box, prepare
+from pydantic import BaseModel, Field
+from shapely import prepare
 from shapely.errors import ShapelyError
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from cscale_core.catalog.interval import Interval, item_interval, parse_interval, widened
 from cscale_core.catalog.items import PROVIDER_MEMBER, fault, self_link
+from cscale_core.catalog.query import SearchQuery, area
 from cscale_core.errors import CScaleError, InvalidInput, UpstreamError, UpstreamTimeout
 from cscale_core.http import JsonAnswer, fetch_json, origin, site_egress
 from cscale_core.identity.tokens import TokenSource
@@ -48,81 +49,6 @@ _OLDEST = datetime.min.replace(tzinfo=UTC)
 _log = logging.getLogger(__name__)
 
 ProviderStatus = Literal["ok", "error", "timeout", "skipped", "unsupported"]
-
-
-class SearchQuery(BaseModel):
-    """What is looked for. Everything given must hold; nothing given finds everything.
-
-    ``limit`` counts the items of the whole answer.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    bbox: tuple[float, ...] | None = Field(
-        default=None,
-        description="west, south, east, north in degrees (or six numbers with heights); "
-        "west > east crosses the antimeridian.",
-    )
-    intersects: dict[str, Any] | None = Field(default=None, description="A GeoJSON geometry.")
-    datetime: str | None = Field(default=None, description="A moment, a date, or an interval a/b.")
-    collections: list[str] = Field(default_factory=list)
-    ids: list[str] = Field(default_factory=list)
-    limit: int = Field(default=100, ge=1, le=10_000)
-    providers: list[str] = Field(default_factory=list, description="Ids; empty: all.")
-    max_cloud_cover: float | None = Field(default=None, ge=0, le=100, description="Percent.")
-
-    @field_validator("bbox")
-    @classmethod
-    def _valid_bbox(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if value is None:
-            return value
-        if len(value) not in (4, 6):
-            raise ValueError("bbox needs four or six numbers")
-        half = len(value) // 2
-        west, south, east, north = value[0], value[1], value[half], value[half + 1]
-        if not (-180 <= west <= 180 and -180 <= east <= 180):
-            raise ValueError("longitudes lie between -180 and 180")
-        if not -90 <= south <= north <= 90:
-            raise ValueError("latitudes lie between -90 and 90, south before north")
-        return value
-
-    @field_validator("intersects")
-    @classmethod
-    def _valid_geometry(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is not None and _geometry(value) is None:
-            raise ValueError("intersects is not a usable GeoJSON geometry")
-        return value
-
-    @field_validator("datetime")
-    @classmethod
-    def _valid_datetime(cls, value: str | None) -> str | None:
-        if not value:
-            return None
-        try:
-            return str(parse_interval(value))
-        except InvalidInput as error:
-            raise ValueError(error.message) from error
-
-    @model_validator(mode="after")
-    def _one_area(self) -> SearchQuery:
-        if self.bbox is not None and self.intersects is not None:
-            raise ValueError("give bbox or intersects, not both (STAC API Item Search)")
-        return self
-
-    def body(self, limit: int) -> dict[str, Any]:
-        """The STAC API search body for one provider, with the page size."""
-        body: dict[str, Any] = {"limit": limit}
-        if self.bbox is not None:
-            body["bbox"] = list(self.bbox)
-        if self.intersects is not None:
-            body["intersects"] = self.intersects
-        if self.datetime is not None:
-            body["datetime"] = self.datetime
-        if self.collections:
-            body["collections"] = self.collections
-        if self.ids:
-            body["ids"] = self.ids
-        return body
 
 
 class ProviderReport(BaseModel):
@@ -160,18 +86,6 @@ def _geometry(value: Any) -> BaseGeometry | None:
     return None if geometry.is_empty else geometry
 
 
-def _area(query: SearchQuery) -> BaseGeometry | None:
-    if query.intersects is not None:
-        return _geometry(query.intersects)
-    if query.bbox is None:
-        return None
-    half = len(query.bbox) // 2
-    west, south, east, north = (query.bbox[i] for i in (0, 1, half, half + 1))
-    if west <= east:
-        return box(west, south, east, north)
-    return MultiPolygon([box(west, south, 180, north), box(-180, south, east, north)])
-
-
 class _Filter:
     """Checks items against the question, and counts why some were left out."""
 
@@ -182,7 +96,7 @@ class _Filter:
         self._time: Interval | None = None
         if query.datetime is not None:
             self._time = widened(parse_interval(query.datetime), _ROUNDING)
-        self._area = _area(query)
+        self._area = area(query)
         if self._area is not None:
             prepare(self._area)
         self.left_out: Counter[str] = Counter()
