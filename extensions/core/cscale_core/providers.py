@@ -10,11 +10,13 @@ Nothing here is secret: a login names its source, never the password.
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 PROVIDER_ID = r"^[A-Za-z0-9._-]+$"
+_DURATION = TypeAdapter(timedelta)
 
 
 class _Model(BaseModel):
@@ -33,8 +35,80 @@ def _area(value: tuple[float, ...]) -> tuple[float, ...]:
 BBox = Annotated[tuple[float, ...], AfterValidator(_area)]
 """west, south, east, north in degrees (EPSG:4326); west > east crosses the antimeridian."""
 
-Coverage = BBox | dict[str, Any]
-"""A bounding box or a GeoJSON geometry."""
+
+def _geometry(value: dict[str, Any]) -> dict[str, Any]:
+    if value.get("type") not in ("Polygon", "MultiPolygon"):
+        raise ValueError("an area is a bounding box, or a GeoJSON Polygon or MultiPolygon")
+    polygons = value.get("coordinates")
+    _positions([polygons] if value["type"] == "Polygon" else polygons)
+    return value
+
+
+def _positions(polygons: Any) -> None:
+    """RFC 7946 section 3.1.6: rings of four and more positions, the last one as the first."""
+    try:
+        for ring in [ring for polygon in polygons for ring in polygon]:
+            if len(ring) < 4 or ring[0] != ring[-1]:
+                raise ValueError("a ring of an area has four and more positions and is closed")
+            for longitude, latitude, *_ in ring:
+                if not (-180 <= longitude <= 180 and -90 <= latitude <= 90):
+                    raise ValueError("the positions of an area are longitude, latitude in degrees")
+        if not polygons or not all(polygons):
+            raise ValueError("an area has at least one ring")
+    except TypeError as error:
+        raise ValueError("the coordinates of an area are lists of positions") from error
+
+
+Geometry = Annotated[dict[str, Any], AfterValidator(_geometry)]
+
+Coverage = BBox | Geometry
+"""A bounding box or a GeoJSON Polygon or MultiPolygon (not across the antimeridian: two parts)."""
+
+
+def _end(text: str, now: datetime, *, last: bool) -> datetime | None:
+    """One end of a policy's interval; of a date its first or last moment."""
+    if text in ("", ".."):
+        return None
+    if text.startswith("-P"):
+        try:
+            return now + _DURATION.validate_python(text)
+        except (ValidationError, OverflowError) as error:
+            raise ValueError(f"{text!r} is not a duration such as -P30D") from error
+    try:
+        if len(text) == len("2015-06-23"):
+            day = date.fromisoformat(text)
+            return datetime.combine(day, time.max if last else time.min, tzinfo=UTC)
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a date, a time or a duration such as -P30D") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def policy_bounds(text: str, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """First and last moment of a policy's interval; None stands for an open end.
+
+    An end is a date, an RFC 3339 time, ``..`` or nothing, or an ISO 8601 duration before now such
+    as ``-P30D`` (a month counts 30 days and a year 365).
+
+    :raises ValueError: when it is not such an interval, or ends before it starts.
+    """
+    if not text:
+        return None, None
+    first, slash, second = text.partition("/")
+    if not slash or "/" in second:
+        raise ValueError("an interval has two ends with a slash between, such as -P30D/..")
+    start, end = _end(first, now, last=False), _end(second, now, last=True)
+    if start is not None and end is not None and end < start:
+        raise ValueError(f"the interval {text!r} ends before it starts")
+    return start, end
+
+
+def _interval(value: str) -> str:
+    policy_bounds(value, datetime.now(UTC))
+    return value
+
+
+PolicyInterval = Annotated[str, AfterValidator(_interval)]
 
 
 class CollectionPolicy(_Model):
@@ -54,7 +128,7 @@ class CollectionPolicy(_Model):
         "on-demand: older products are fetched from an archive when asked for.",
     )
     coverage: Coverage | None = Field(default=None, description="Where; none: as the provider.")
-    interval: str = Field(
+    interval: PolicyInterval = Field(
         default="",
         description="When: RFC 3339 times or ISO 8601 durations before now around a slash, "
         "such as 2015-06-23/.. or -P30D/..; empty: as the provider.",
@@ -72,7 +146,9 @@ class DataPolicy(_Model):
         description="Whether the collections above are all; then others are not asked for here.",
     )
     coverage: Coverage | None = Field(default=None, description="Where; none: everywhere.")
-    interval: str = Field(default="", description="When, as for a collection; empty: always.")
+    interval: PolicyInterval = Field(
+        default="", description="When, as for a collection; empty: always."
+    )
     licence: str = Field(default="", description="Terms of use: SPDX identifier or address.")
     contacts: tuple[str, ...] = Field(default=(), description="E-mail or web addresses.")
     entitlement: str = Field(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cscale_core.identity.entitlements import VORule, parse, vo_roles
+from cscale_core.identity.entitlements import VORule, holds, parse, vo_roles
 
 RULE = VORule(
     name="aquamonitor.c-scale.eu",
@@ -87,3 +87,24 @@ def test_any_text_is_read_without_an_error_and_gives_nothing(text: str) -> None:
 @given(st.from_regex(r"[a-z0-9._-]{1,20}", fullmatch=True))
 def test_a_group_with_anything_behind_it_is_another_group(suffix: str) -> None:
     assert roles(GOOD.replace("c-scale.eu:", f"c-scale.eu{suffix}:")) == {}
+
+
+@pytest.mark.parametrize(
+    ("required", "held", "gives"),
+    [
+        ("urn:mace:egi.eu:group:vo.x", "urn:mace:egi.eu:group:vo.x:role=member#aai.egi.eu", True),
+        ("urn:mace:egi.eu:group:vo.x", "urn:mace:egi.eu:group:vo.x:sub:role=member", True),
+        ("urn:mace:egi.eu:group:vo.x:role=admin", "urn:mace:egi.eu:group:vo.x", False),
+        ("urn:mace:egi.eu:group:vo.x", "urn:mace:egi.eu:group:vo.x.evil", False),
+        ("urn:mace:egi.eu:group:vo.x", "urn:mace:egi.eu:other:group:vo.x", False),
+        ("urn:mace:egi.eu:group:vo.x#aai.egi.eu", "urn:mace:egi.eu:group:vo.x#evil.eu", False),
+        ("urn:mace:egi.eu:group:vo.x#aai.egi.eu", "urn:mace:egi.eu:group:vo.x", False),
+        ("urn:mace:egi.eu:group:vo.x:sub", "urn:mace:egi.eu:group:vo.x", False),
+        ("urn:mace:egi.eu:res:store", "urn:mace:egi.eu:res:store", True),
+        ("urn:mace:egi.eu:res:store", "urn:mace:egi.eu:res:store:more", False),
+        ("urn:mace:egi.eu:group:vo.x", "nonsense", False),
+    ],
+)
+def test_what_is_required_is_held_or_not(required: str, held: str, gives: bool) -> None:
+    assert holds([held], required) is gives
+    assert not holds([], required)

@@ -77,3 +77,23 @@ def vo_roles(values: Iterable[str], rules: Iterable[VORule]) -> dict[str, frozen
             if roles:
                 found.setdefault(rule.name, set()).update(roles)
     return {name: frozenset(roles) for name, roles in found.items()}
+
+
+def holds(values: Iterable[str], required: str) -> bool:
+    """Whether one of the entitlements gives what is required.
+
+    Membership of a subgroup, or with a role, is membership of the group (AARC-G069 section 4.1);
+    the namespace is the same, and so is the authority where the required one names it. A value
+    that is no group entitlement (AARC-G027 capabilities) must be held as it is written.
+    """
+    demand = parse(required)
+    if demand is None:
+        return required in values
+    needed = G069(required)
+    return any(
+        G069(value).satisfies(needed)
+        and held.namespace == demand.namespace
+        and demand.authority in ("", held.authority)
+        for value in values
+        if (held := parse(value)) is not None
+    )
