@@ -25,6 +25,7 @@ import httpcore
 import httpx
 
 from cscale_core.errors import Forbidden, UpstreamError, UpstreamTimeout
+from cscale_core.providers import Provider
 from cscale_core.site import Site
 
 MAX_JSON = 50 * 1024 * 1024
@@ -125,23 +126,27 @@ def _allowed(entries: Iterable[str]) -> set[tuple[str, int]]:
     return found
 
 
-def site_egress(site: Site, *, public: bool = False) -> Egress:
-    """The hosts of a site: providers, catalogue, object store, and ``allowed_hosts``.
+def site_egress(site: Site, registered: Iterable[Provider] = (), *, public: bool = False) -> Egress:
+    """The hosts of a site: providers, catalogue, object store, site registry, ``allowed_hosts``.
 
-    The site's own catalogue and object store may be private, and so may a provider that the
-    operator gave as an IP address or ``localhost``. A provider given by name may not: its name is
+    The site's own catalogue and object store may be private, and so may a provider or a registry
+    that the operator gave as an IP address or ``localhost``. One given by name may not: its name is
     in the hands of others; list it in ``allowed_hosts`` when it lives inside the network.
 
+    :param registered: providers read from the site registry. Others write there, so theirs are
+        public addresses only, however they are given.
     :param public: also any host with public addresses (the files that items point to).
     """
     own = {
         origin(url)[1:] for url in (site.catalogue.url, site.s3.endpoint, site.s3.public_url) if url
     }
-    providers = {origin(provider.url)[1:] for provider in site.providers}
+    declared = {origin(provider.url)[1:] for provider in site.providers}
+    if site.site_registry is not None:
+        declared.add(origin(site.site_registry.url)[1:])
     allowed = _allowed(site.allowed_hosts)
-    literal = {(host, port) for host, port in providers if _is_literal(host)}
+    literal = {(host, port) for host, port in declared if _is_literal(host)}
     return Egress(
-        named=frozenset(own | providers | allowed),
+        named=frozenset(own | declared | allowed | {origin(each.url)[1:] for each in registered}),
         private=frozenset(own | allowed | literal),
         public=public,
     )
