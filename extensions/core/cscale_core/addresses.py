@@ -64,6 +64,25 @@ def parse(address: str, site: Site) -> ObjectAddress | None:
     return None
 
 
+def readable(address: str, site: Site, *, found: bool) -> ObjectAddress | None:
+    """The object of our store behind an address, if the user may read it; else None.
+
+    :param found: whether the item came from a search. Such an item may name anything, and must
+        not make the user show or copy files of their own folder to where others can read them.
+    """
+    try:
+        known = parse(address, site)
+    except InvalidInput:
+        # ``..`` in the address: no object that we would touch.
+        return None
+    for grant in site.grants if known is not None else ():
+        if found and grant.purpose == "home":
+            continue
+        if known and known.bucket == grant.bucket and known.key.startswith(grant.prefix):
+            return known
+    return None
+
+
 def https_url(address: ObjectAddress, site: Site) -> str:
     """The HTTPS address (HTTP on a laptop's loopback), percent-encoded."""
     base = (site.s3.public_url or site.s3.endpoint).rstrip("/")

@@ -24,6 +24,7 @@ from cscale_core.addresses import (
     ObjectAddress,
     asset_addresses,
     parse,
+    readable,
 )
 from cscale_core.catalog.items import PROVIDER_MEMBER, fault, self_link
 from cscale_core.errors import Conflict, CScaleError, DamagedData, InvalidInput, NotFound
@@ -113,30 +114,11 @@ def _addresses(asset: dict[str, Any]) -> Iterable[str]:
             yield alternate["href"]
 
 
-def _own_object(address: str, site: Site, *, found: bool) -> ObjectAddress | None:
-    """The object of our store behind an address, if the user may read it.
-
-    :param found: whether the item came from a search. Such an item may name anything, and must
-        not make the user copy files of their own folder to where the whole VO can read them.
-    """
-    try:
-        known = parse(address, site)
-    except InvalidInput:
-        # ``..`` in the address: no object that we would touch.
-        return None
-    for grant in site.grants if known is not None else ():
-        if found and grant.purpose == "home":
-            continue
-        if known and known.bucket == grant.bucket and known.key.startswith(grant.prefix):
-            return known
-    return None
-
-
 def _source(asset: dict[str, Any], base: str, site: Site, *, found: bool) -> Any:
     """The first address of an asset that can be read, or None."""
     for address in _addresses(asset):
         try:
-            if own := _own_object(address, site, found=found):
+            if own := readable(address, site, found=found):
                 return own
             if base and not urlsplit(address).scheme and not address.startswith("/"):
                 address = urljoin(base, address)
