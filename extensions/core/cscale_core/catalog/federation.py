@@ -15,14 +15,13 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import httpx
-from pydantic import BaseModel, Field
 from shapely import prepare
 from shapely.errors import ShapelyError
 from shapely.geometry import shape
@@ -31,7 +30,8 @@ from shapely.geometry.base import BaseGeometry
 from cscale_core.catalog.interval import Interval, item_interval, parse_interval, widened
 from cscale_core.catalog.items import PROVIDER_MEMBER, fault, self_link
 from cscale_core.catalog.query import SearchQuery, area
-from cscale_core.errors import CScaleError, InvalidInput, UpstreamError, UpstreamTimeout
+from cscale_core.catalog.report import Found, ProviderReport, ProviderStatus, SearchResult
+from cscale_core.errors import CScaleError, InvalidInput, NotFound, UpstreamError, UpstreamTimeout
 from cscale_core.http import JsonAnswer, fetch_json, origin, site_egress
 from cscale_core.identity.tokens import TokenSource
 from cscale_core.providers import Provider
@@ -46,35 +46,9 @@ _LINK_HEADERS = frozenset({"accept", "prefer", "search-after"})
 _ROUNDING = timedelta(seconds=1)
 _OLDEST = datetime.min.replace(tzinfo=UTC)
 
+__all__ = ["Federation", "Found", "ProviderReport", "SearchQuery", "SearchResult"]
+
 _log = logging.getLogger(__name__)
-
-ProviderStatus = Literal["ok", "error", "timeout", "skipped", "unsupported"]
-
-
-class ProviderReport(BaseModel):
-    """What one provider did in one search."""
-
-    id: str
-    title: str
-    status: ProviderStatus
-    matched: int | None = Field(default=None, description="As the provider counts; None: unsaid.")
-    returned: int = Field(default=0, description="Its items in the answer.")
-    elapsed: float = Field(default=0.0, description="Seconds.")
-    error: str = Field(default="", description="A sentence, when the status is not ok.")
-    note: str = Field(default="", description="What the user should know although it worked.")
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """Items newest first, and one report per provider in the order of the site."""
-
-    items: list[dict[str, Any]]
-    providers: list[ProviderReport]
-
-    @property
-    def complete(self) -> bool:
-        """Whether every provider that was asked answered in full."""
-        return all(report.status in ("ok", "skipped") for report in self.providers)
 
 
 def _geometry(value: Any) -> BaseGeometry | None:
@@ -353,11 +327,70 @@ class Federation:
     :param tokens: for providers with ``auth: bearer``; None where there are none.
     """
 
-    def __init__(self, site: Site, http: httpx.AsyncClient, tokens: TokenSource | None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        http: httpx.AsyncClient,
+        tokens: TokenSource | None,
+        *,
+        providers: Callable[[], Sequence[Provider]] | None = None,
+        key: bytes | None = None,
+    ) -> None:
+        self._registered = providers
+        self._key = key
         self.site = site
         self.http = http
         self.egress = site_egress(site)
         self._tokens = tokens
+
+    @property
+    def providers(self) -> tuple[Provider, ...]:
+        """Who can be asked now, the nearest first."""
+        return self.site.providers if self._registered is None else tuple(self._registered())
+
+    async def warm(self) -> None:
+        """Learn what every provider can do, so that the first search need not ask."""
+
+    async def stream(
+        self, query: SearchQuery, cursor: str = ""
+    ) -> AsyncIterator[Found | ProviderReport | SearchResult]:
+        """Items as they come in, reports, and the merged page last."""
+        result = await self.search(query, cursor)
+        for provider in self.providers:
+            items = [item for item in result.items if item[PROVIDER_MEMBER] == provider.id]
+            if items:
+                yield Found(provider.id, items)
+        for report in result.providers:
+            yield report
+        yield result
+
+    async def items(
+        self,
+        query: SearchQuery,
+        on_report: Callable[[ProviderReport], None] | None = None,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Every item that answers the question, in the order asked for."""
+        for item in (await self.search(query, "", on_report)).items:
+            yield item
+
+    def ref(self, item: dict[str, Any]) -> str:
+        """The address of an item in the federation: ``provider|collection|id``."""
+        parts = (item[PROVIDER_MEMBER], item.get("collection") or "", item["id"])
+        return "|".join(quote(part, safe="") for part in parts)
+
+    async def item(self, ref: str) -> dict[str, Any]:
+        """The item with this address, asked from its provider.
+
+        :raises NotFound: when there is none.
+        """
+        provider, collection, name = (unquote(part) for part in ref.split("|"))
+        query = SearchQuery(
+            ids=[name], collections=[collection] if collection else [], providers=[provider]
+        )
+        result = await self.search(query)
+        if not result.items:
+            raise NotFound(f"There is no item {name} at {provider}.")
+        return result.items[0]
 
     async def token(self, provider: Provider) -> str:
         """The bearer token for a provider.
@@ -371,6 +404,7 @@ class Federation:
     async def search(
         self,
         query: SearchQuery,
+        cursor: str = "",
         on_report: Callable[[ProviderReport], None] | None = None,
     ) -> SearchResult:
         """Ask every provider, or those named in the query, at the same time.
@@ -383,7 +417,7 @@ class Federation:
         :param on_report: called with each provider's report as soon as it is known.
         :raises InvalidInput: when the query names a provider that this site does not have.
         """
-        known = [provider.id for provider in self.site.providers]
+        known = [provider.id for provider in self.providers]
         if unknown := [name for name in query.providers if name not in known]:
             raise InvalidInput(
                 f"There is no provider {', '.join(map(repr, unknown))}.",
@@ -391,7 +425,7 @@ class Federation:
             )
         searches = {
             provider.id: _ProviderSearch(provider, query, self)
-            for provider in self.site.providers
+            for provider in self.providers
             if not query.providers or provider.id in query.providers
         }
 
@@ -408,7 +442,7 @@ class Federation:
         items = found[: query.limit]
         counted = Counter(item[PROVIDER_MEMBER] for item in items)
         return SearchResult(
-            items, [self._reported(provider, reports, counted) for provider in self.site.providers]
+            items, [self._reported(provider, reports, counted) for provider in self.providers]
         )
 
     @staticmethod
