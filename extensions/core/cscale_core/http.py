@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -23,6 +22,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpcore
 import httpx
+import orjson
 
 from cscale_core.errors import Forbidden, UpstreamError, UpstreamTimeout
 from cscale_core.providers import Provider
@@ -34,8 +34,6 @@ MAX_JSON = 50 * 1024 * 1024
 _MAX_REDIRECTS = 5
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _USER_AGENT = "cscale-hub"
-# Larger answers are parsed in a thread, so that the event loop goes on.
-_PARSE_IN_THREAD = 512 * 1024
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -117,7 +115,7 @@ def _listed(hosts: frozenset[tuple[str, int]], host: str, port: int) -> bool:
     return (host, port) in hosts or (host, 0) in hosts
 
 
-def _allowed(entries: Iterable[str]) -> set[tuple[str, int]]:
+def allowed_hosts(entries: Iterable[str]) -> set[tuple[str, int]]:
     """``host``, ``host:port`` or ``[IPv6]:port`` entries of ``Site.allowed_hosts``."""
     found = set()
     for entry in entries:
@@ -143,7 +141,7 @@ def site_egress(site: Site, registered: Iterable[Provider] = (), *, public: bool
     declared = {origin(provider.url)[1:] for provider in site.providers}
     if site.site_registry is not None:
         declared.add(origin(site.site_registry.url)[1:])
-    allowed = _allowed(site.allowed_hosts)
+    allowed = allowed_hosts(site.allowed_hosts)
     literal = {(host, port) for host, port in declared if _is_literal(host)}
     return Egress(
         named=frozenset(own | declared | allowed | {origin(each.url)[1:] for each in registered}),
@@ -318,6 +316,25 @@ async def open_response(
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """Status and whole body of one request, as bytes."""
+
+    status: int
+    data: bytes
+    url: str
+    headers: httpx.Headers
+
+    def parsed(self) -> JsonAnswer:
+        """The body as JSON, where it is some (RFC 8259: no NaN, UTF-8)."""
+        try:
+            body = orjson.loads(self.data)
+        except orjson.JSONDecodeError:
+            # Error pages are HTML; the caller decides by status and ``is_json``.
+            return JsonAnswer(self.status, None, self.url, self.headers, False)
+        return JsonAnswer(self.status, body, self.url, self.headers, True)
+
+
+@dataclass(frozen=True, slots=True)
 class JsonAnswer:
     """Status and parsed body; ``body`` is None where the answer was not JSON."""
 
@@ -338,15 +355,7 @@ class JsonAnswer:
         return ""
 
 
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _parsed(data: bytes) -> Any:
-    return json.loads(data, parse_constant=_no_constant)
-
-
-async def fetch_json(
+async def fetch(
     http: httpx.AsyncClient,
     egress: Egress,
     method: str,
@@ -357,8 +366,8 @@ async def fetch_json(
     headers: Mapping[str, str] | None = None,
     timeout: httpx.Timeout | None = None,
     max_bytes: int = MAX_JSON,
-) -> JsonAnswer:
-    """One request whose answer is JSON of bounded size; every status is returned, not raised.
+) -> Answer:
+    """One request whose answer is of bounded size; every status is returned, not raised.
 
     :raises UpstreamError: when the answer is too large; else as :func:`open_response`.
     """
@@ -374,10 +383,11 @@ async def fetch_json(
             headers={**accept, **(headers or {})},
             timeout=timeout,
         ) as response:
-            read = bytearray()
+            chunks, size = [], 0
             async for chunk in response.aiter_bytes():
-                read += chunk
-                if len(read) > max_bytes:
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > max_bytes:
                     raise UpstreamError(
                         f"{origin(url)[1]} answered with more than {max_bytes // 2**20} MB.",
                         hint="Ask for a smaller area or fewer items.",
@@ -386,13 +396,22 @@ async def fetch_json(
         raise explained(error, url) from error
     except httpx.InvalidURL as error:
         raise Forbidden("An address that is not valid was not asked.") from error
-    data = bytes(read)
-    try:
-        if len(data) > _PARSE_IN_THREAD:
-            parsed = await asyncio.to_thread(_parsed, data)
-        else:
-            parsed = _parsed(data)
-    except (ValueError, RecursionError):
-        # Error pages are HTML; the caller decides by status and ``is_json``.
-        return JsonAnswer(response.status_code, None, str(response.url), response.headers, False)
-    return JsonAnswer(response.status_code, parsed, str(response.url), response.headers, True)
+    return Answer(response.status_code, b"".join(chunks), str(response.url), response.headers)
+
+
+async def fetch_json(
+    http: httpx.AsyncClient,
+    egress: Egress,
+    method: str,
+    url: str,
+    *,
+    body: Any = None,
+    params: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: httpx.Timeout | None = None,
+) -> JsonAnswer:
+    """As :func:`fetch`, and the answer parsed as JSON."""
+    answer = await fetch(
+        http, egress, method, url, body=body, params=params, headers=headers, timeout=timeout
+    )
+    return answer.parsed()

@@ -10,10 +10,27 @@ Nothing here is secret: a login names its source, never the password.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from importlib import resources
+from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
+
+from cscale_core.errors import InvalidInput
 
 PROVIDER_ID = r"^[A-Za-z0-9._-]+$"
 _DURATION = TypeAdapter(timedelta)
@@ -111,6 +128,19 @@ def _interval(value: str) -> str:
 PolicyInterval = Annotated[str, AfterValidator(_interval)]
 
 
+def _address(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname
+    except ValueError as error:
+        raise ValueError("the address cannot be read") from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError("an address begins with https:// or http:// and names a host")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("no user name and no password in an address; see auth")
+    return value
+
+
 class CollectionPolicy(_Model):
     """What a provider keeps of one collection."""
 
@@ -164,7 +194,9 @@ class Provider(_Model):
         pattern=PROVIDER_ID, description="Name by which searches and items refer to it."
     )
     title: str = Field(description="Name shown to people.")
-    url: str = Field(description="Landing page of the STAC API, or catalog.json of a static one.")
+    url: Annotated[str, AfterValidator(_address)] = Field(
+        description="Landing page of the STAC API, or catalog.json of a static one."
+    )
     kind: Literal["api", "static"] = Field(
         default="api", description="api: STAC API with Item Search; static: files over HTTP."
     )
@@ -181,7 +213,7 @@ class Provider(_Model):
 class SiteRegistry(_Model):
     """The EGI site registry (GOCDB), from which further providers are read."""
 
-    url: str = Field(
+    url: Annotated[str, AfterValidator(_address)] = Field(
         default="https://goc.egi.eu/gocdbpi/public/",
         description="Its public programming interface.",
     )
@@ -191,3 +223,66 @@ class SiteRegistry(_Model):
         default=(), description="Sites that are taken; empty: all of the scope."
     )
     without: tuple[str, ...] = Field(default=(), description="Sites that are left out.")
+    audiences: dict[str, str] = Field(
+        default_factory=dict,
+        description="Sites that get a bearer token, and its audience; others write the registry, "
+        "so it cannot tell by itself whose tokens it gets.",
+    )
+
+
+class ProvidersFile(_Model):
+    """A file that declares providers."""
+
+    providers: tuple[Provider, ...] = Field(description="The nearest first.")
+
+    @field_validator("providers")
+    @classmethod
+    def _unique(cls, value: tuple[Provider, ...]) -> tuple[Provider, ...]:
+        if twice := repeated(value):
+            raise ValueError(f"two providers have the id {', '.join(twice)}")
+        return value
+
+
+def repeated(providers: Iterable[Provider]) -> list[str]:
+    """The ids that more than one provider has."""
+    return [name for name, n in Counter(each.id for each in providers).items() if n > 1]
+
+
+def read_providers(text: str, name: str) -> tuple[Provider, ...]:
+    """The providers declared by a YAML text.
+
+    :param name: what the text is called in an error.
+    :raises InvalidInput: which says every wrong member and where it is.
+    """
+    try:
+        return ProvidersFile.model_validate(yaml.safe_load(text)).providers
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"{name} is not YAML: {error}") from error
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']) or 'file'}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)
+        )
+        raise InvalidInput(
+            f"{name} does not declare providers: {wrong}.",
+            hint="Its form is in docs/reference/providers.md.",
+        ) from error
+
+
+def load_providers(path: str | Path) -> tuple[Provider, ...]:
+    """The providers that a file declares.
+
+    :raises InvalidInput: when it cannot be read, or says something wrong.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"The providers' file {path} cannot be read: {error}") from error
+    return read_providers(text, f"The providers' file {path}")
+
+
+@cache
+def shipped_providers() -> dict[str, Provider]:
+    """The public archives that come with the package, by id; each is off until it is named."""
+    text = resources.files(__package__).joinpath("providers.yaml").read_text(encoding="utf-8")
+    return {each.id: each for each in read_providers(text, "providers.yaml")}
