@@ -16,6 +16,7 @@ PACKAGES = {
     "cscale_core": ROOT / "extensions/core/cscale_core",
     "cscale_server": ROOT / "extensions/server/cscale_server",
     "cscale_openeo": ROOT / "extensions/openeo/cscale_openeo",
+    "cscale_mqs": ROOT / "extensions/mqs/cscale_mqs",
     "cscale_cli": ROOT / "extensions/cli/cscale_cli",
 }
 # What each package may import of the others.
@@ -23,6 +24,7 @@ ALLOWED = {
     "cscale_core": set(),
     "cscale_server": {"cscale_core"},
     "cscale_openeo": {"cscale_core"},
+    "cscale_mqs": {"cscale_core"},
     "cscale_hub": {"cscale_core.identity", "cscale_core.providers"},
     "cscale_cli": {"cscale_core", "cscale_hub"},
 }
