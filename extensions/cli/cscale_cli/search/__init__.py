@@ -1,0 +1,1 @@
+"""``cscale search``: one question to every archive of the federation, answered on the terminal."""
