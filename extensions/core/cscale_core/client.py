@@ -6,10 +6,13 @@ One job list serves the panel and the notebook: what is submitted here is seen t
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -24,6 +27,7 @@ from cscale_core.errors import (
 )
 
 JSON = dict[str, Any]
+_API = "cscale/api/v1"
 ENDED = frozenset({"finished", "error", "canceled", "lost"})
 _BY_CODE = {
     kind.code: kind for kind in (Conflict, Forbidden, InvalidInput, LoginRequired, NotFound)
@@ -69,7 +73,7 @@ class Workspace:
         :raises CScaleError: of the kind that the server names.
         """
         try:
-            answer = self._http.request(method, f"{self.url}/cscale/api/v1/{path}", **kwargs)
+            answer = self._http.request(method, f"{self.url}/{_API}/{path}", **kwargs)
         except httpx.HTTPError as error:
             raise UpstreamError(f"Your server does not answer: {error}", retryable=True) from error
         if answer.is_error:
@@ -77,16 +81,88 @@ class Workspace:
         return answer.json() if answer.content else None
 
     def search(self, **query: Any) -> JSON:
-        """Search every archive at once: ``{"items": [...], "providers": [...]}``.
+        """Search every archive at once: one page of whole items, and how each archive did.
 
-        Keywords: ``bbox``, ``intersects``, ``datetime``, ``collections``, ``ids``, ``limit``,
-        ``providers``, ``max_cloud_cover`` (percent).
+        ``{"items": [...], "providers": [...], "next": "...", "complete": true, "matched": 12}``;
+        ``next`` given as ``cursor`` with the same question gives the page that follows, and is
+        empty when there is none. ``complete`` is false when an archive did not answer in full:
+        ``providers`` says which and why.
+
+        Keywords: ``bbox``, ``intersects``, ``datetime``, ``collections``, ``ids``, ``filter``
+        (CQL2), ``max_cloud_cover`` (percent), ``sortby``, ``fields``, ``limit`` (items of a
+        page), ``providers``, ``cursor``.
         """
-        return dict(self.call("POST", "search", json=query))
+        headers = {"Accept": "application/json"}
+        return dict(self.call("POST", "catalog/search", json=query, headers=headers))
 
-    def stage(self, items: list[JSON], assets: list[str] | None = None, **options: Any) -> JSON:
-        """Start bringing items into the VO's bucket; returns the job."""
-        return dict(self.call("POST", "stage", json={"items": items, "assets": assets} | options))
+    def search_all(
+        self, on_page: Callable[[JSON], None] | None = None, **query: Any
+    ) -> Iterator[JSON]:
+        """Every item that answers the question, page after page, as :meth:`search`.
+
+        :param on_page: called with each page as :meth:`search` gives it, before its items.
+            Without it, an archive that does not answer in full is a warning.
+        """
+        tell = _warn_of_gaps(set()) if on_page is None else on_page
+        while True:
+            page = self.search(**query)
+            tell(page)
+            yield from page["items"]
+            if not page["next"]:
+                return
+            query["cursor"] = page["next"]
+
+    def search_stream(self, **query: Any) -> Iterator[JSON]:
+        """One page as it comes in: what a map or a list needs of each item, at once.
+
+        Gives objects by ``type``: ``items`` (slim ones of one archive), ``report`` (how an
+        archive did), at the end ``page`` (which of the items, in which order, and ``next``).
+
+        :raises CScaleError: of the kind that the server names, also in the middle.
+        """
+        last: JSON = {}
+        try:
+            with self._http.stream(
+                "POST",
+                f"{self.url}/{_API}/catalog/search",
+                json=query,
+                headers={"Accept": "application/x-ndjson"},
+            ) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise _as_error(answer)
+                for line in _lines(answer.iter_bytes()):
+                    last = json.loads(line)
+                    if last["type"] == "problem":
+                        raise _of_problem(last)
+                    yield last
+        except httpx.HTTPError as error:
+            raise UpstreamError(f"Your server does not answer: {error}", retryable=True) from error
+        if last.get("type") != "page":
+            raise UpstreamError("The answer of your server broke off.", retryable=True)
+
+    def item(self, ref: str) -> JSON:
+        """A whole item by the reference that :meth:`search_stream` gave."""
+        return dict(self.call("GET", f"catalog/items/{quote(ref, safe='')}"))
+
+    def collections(self) -> JSON:
+        """The collections of every archive, and how each archive did."""
+        return dict(self.call("GET", "catalog/collections"))
+
+    def providers(self) -> list[JSON]:
+        """The archives, and whether each answers at the moment."""
+        found: list[JSON] = self.call("GET", "catalog/providers")["providers"]
+        return found
+
+    def stage(
+        self, items: list[JSON] | list[str], assets: list[str] | None = None, **options: Any
+    ) -> JSON:
+        """Start bringing items, or those with these references, into the VO's bucket.
+
+        Returns the job.
+        """
+        kind = "refs" if items and isinstance(items[0], str) else "items"
+        return dict(self.call("POST", "stage", json={kind: items, "assets": assets} | options))
 
     def register(self, items: list[JSON]) -> JSON:
         """Register staged items in the community's catalogue; returns the outcome of each."""
@@ -153,15 +229,38 @@ class Workspace:
         return job
 
 
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Bytes up to each line feed, and to nothing else that Unicode calls the end of a line."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole
+
+
+def _warn_of_gaps(known: set[str]) -> Callable[[JSON], None]:
+    """Warns once of each archive whose items are missing."""
+
+    def tell(page: JSON) -> None:
+        for report in page["providers"]:
+            if report["status"] not in ("ok", "skipped") and report["id"] not in known:
+                known.add(report["id"])
+                warnings.warn(f"Items may be missing: {report['error']}", stacklevel=3)
+
+    return tell
+
+
+def _of_problem(body: JSON) -> CScaleError:
+    kind = _BY_CODE.get(body["code"], UpstreamError)
+    return kind(
+        str(body["message"]),
+        hint=str(body.get("hint", "")),
+        retryable=bool(body.get("retryable")),
+    )
+
+
 def _as_error(answer: httpx.Response) -> CScaleError:
     try:
-        body = answer.json()
-        kind = _BY_CODE.get(body["code"], UpstreamError)
-        return kind(
-            str(body["message"]),
-            hint=str(body.get("hint", "")),
-            retryable=bool(body.get("retryable")),
-        )
+        return _of_problem(answer.json())
     except (ValueError, KeyError, TypeError):
         request = answer.request
         return UpstreamError(

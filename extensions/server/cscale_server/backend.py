@@ -7,24 +7,45 @@ after the server answers.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cscale_core.errors import CScaleError
 from cscale_core.jobs.model import Job
 from cscale_core.site import Site
+from cscale_server.catalog.key import signing_key
 from cscale_server.listener import CredentialSource
 
 if TYPE_CHECKING:
     import httpx
 
-    from cscale_core.catalog.federation import Federation, SearchResult
-    from cscale_core.catalog.query import SearchQuery
     from cscale_core.ingest.register import RegisterReport
     from cscale_core.jobs.manager import JobManager
+    from cscale_server.catalog.service import Catalog
+
+
+REGISTRY_FILE = "providers.json"
+"""In the data folder: the providers last read from the site registry."""
+
+KEY_FILE = "cursor.key"
+"""In the data folder: what signs the places in answers, over restarts."""
+
+_PARTS = (
+    "cscale_core.catalog.collections",
+    "cscale_core.catalog.federation",
+    "cscale_core.catalog.health",
+    "cscale_core.catalog.registry",
+    "cscale_core.jobs.manager",
+    "cscale_server.catalog.service",
+    "cscale_server.catalog.thumbnails",
+)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +63,8 @@ class Backend:
 
     jobs: JobManager
     """The one list of jobs; there after :meth:`start`, as everything else."""
-    _federation: Federation
+    catalog: Catalog
+    """The federation: search, items, pictures, collections, providers."""
     _http: httpx.AsyncClient
 
     def __init__(self, surroundings: Surroundings) -> None:
@@ -52,20 +74,52 @@ class Backend:
     async def start(self) -> None:
         """Import the parts, open the store of jobs and reconcile what was under way."""
         await asyncio.to_thread(_import_parts)
-        from cscale_core.catalog.federation import Federation
         from cscale_core.http import guarded_client
         from cscale_core.jobs.manager import build_manager
 
         here = self._surroundings
         async with AsyncExitStack() as opened:
             self._http = await opened.enter_async_context(guarded_client(here.site))
-            self._federation = Federation(here.site, self._http, here.tokens)
+            self.catalog = await self._open_catalog(opened)
             self.jobs = build_manager(
                 here.site, here.data_dir, self._http, here.tokens, here.on_change
             )
             opened.push_async_callback(self.jobs.stop)
             await self.jobs.start()
             self._open = opened.pop_all()
+
+    async def _open_catalog(self, opened: AsyncExitStack) -> Catalog:
+        from cscale_core.catalog.collections import Collections
+        from cscale_core.catalog.federation import Federation
+        from cscale_core.catalog.health import HealthWatch
+        from cscale_core.catalog.registry import Registry
+        from cscale_server.catalog.service import Catalog
+        from cscale_server.catalog.thumbnails import Thumbnails
+
+        here = self._surroundings
+        registry = Registry(here.site, self._http, cache=here.data_dir / REGISTRY_FILE)
+        opened.push_async_callback(registry.stop)
+        await registry.start()
+        federation = Federation(
+            here.site,
+            self._http,
+            here.tokens,
+            providers=lambda: registry.providers,
+            key=await asyncio.to_thread(_cursor_key, here.data_dir / KEY_FILE),
+        )
+        health = HealthWatch(federation)
+        opened.push_async_callback(health.stop)
+        # Beside the start: a provider that hangs must not hold up the jobs.
+        warming = asyncio.create_task(federation.warm(), name="cscale warm")
+        opened.push_async_callback(_ended, warming)
+        return Catalog(
+            here.site,
+            federation,
+            registry,
+            Collections(federation),
+            health,
+            Thumbnails(here.site, self._http),
+        )
 
     async def stop(self) -> None:
         """Stop watching. Jobs of remote engines go on and are found again at the next start."""
@@ -76,10 +130,6 @@ class Backend:
         """Why the list of jobs cannot be used (its file is damaged); None when all is well."""
         return self.jobs.problem
 
-    async def search(self, query: SearchQuery) -> SearchResult:
-        """Ask every provider of the federation."""
-        return await self._federation.search(query)
-
     async def register(self, items: list[dict[str, Any]]) -> RegisterReport:
         """Write items to the community's catalogue."""
         from cscale_core.ingest.register import register
@@ -88,6 +138,21 @@ class Backend:
         return await register(items, here.site, here.tokens, self._http)
 
 
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    (failure,) = await asyncio.gather(task, return_exceptions=True)
+    if isinstance(failure, Exception):
+        _log.error("learning what the providers can do failed", exc_info=failure)
+
+
+def _cursor_key(path: Path) -> bytes | None:
+    try:
+        return signing_key(path)
+    except OSError as error:
+        _log.warning("Pages of a search cannot be continued after a restart: %s", error)
+        return None
+
+
 def _import_parts() -> None:
-    import cscale_core.catalog.federation
-    import cscale_core.jobs.manager  # noqa: F401
+    for name in _PARTS:
+        import_module(name)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
-from cscale_core.catalog.federation import ProviderReport
+from cscale_core.catalog.health import ProviderHealth
 from cscale_core.catalog.query import SearchQuery
+from cscale_core.catalog.registry import RegistryState
+from cscale_core.catalog.report import ProviderReport
 from cscale_core.jobs.model import EngineName, Job, JobError, JobStatus, LogLine
 
 Item = dict[str, Any]
@@ -16,16 +18,46 @@ Item = dict[str, Any]
 
 Items = Annotated[list[Item], Field(min_length=1, max_length=1000)]
 
+Ref = Annotated[str, Field(min_length=1, max_length=2000)]
+"""``PROVIDER|COLLECTION|ID`` with percent-encoded parts: names an item in the federation."""
+
+Refs = Annotated[list[Ref], Field(min_length=1, max_length=1000)]
+
+MAX_CURSOR = 64 * 1024
+
+
+_BY_TYPE = Field(discriminator="type")
+
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class SearchRequest(SearchQuery):
+    """A question to the federation, or for the next page of its answer."""
+
+    cursor: str = Field(
+        default="",
+        max_length=MAX_CURSOR,
+        description="next of the page before, for the page that follows; the question is the same.",
+    )
+
+    def question(self) -> SearchQuery:
+        """What is looked for, without the place in the answer."""
+        members = {name: getattr(self, name) for name in SearchQuery.model_fields}
+        return SearchQuery.model_construct(self.model_fields_set - {"cursor"}, **members)
+
+
 class StageRequest(_Request):
-    """Which items to bring into the bucket of a VO: given, or found by a search."""
+    """Which items to bring into the bucket of a VO: given, named, or found by a search."""
 
     items: Items | None = Field(default=None, description="The items themselves.")
-    query: SearchQuery | None = Field(default=None, description="Stage what this search finds.")
+    refs: Refs | None = Field(
+        default=None, description="References of items, as the pages of a search give them."
+    )
+    query: SearchQuery | None = Field(
+        default=None, description="Stage the first page of what this search finds."
+    )
     assets: list[str] | None = Field(
         default=None, description="Keys of the assets to copy; null: all that hold data."
     )
@@ -37,8 +69,8 @@ class StageRequest(_Request):
 
     @model_validator(mode="after")
     def _one_selection(self) -> Self:
-        if (self.items is None) == (self.query is None):
-            raise ValueError("give either items or query")
+        if sum(given is not None for given in (self.items, self.refs, self.query)) != 1:
+            raise ValueError("give one of items, refs and query")
         return self
 
 
@@ -83,10 +115,84 @@ class Status(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """Items of all providers, and how each provider did."""
+    """One page of the items of all providers, whole, and how each provider did."""
 
     items: list[Item]
     providers: list[ProviderReport]
+    next: str = Field(description="Give this as cursor for the next page; empty: there is none.")
+    complete: bool = Field(description="Whether every provider that was asked answered in full.")
+    matched: int | None = Field(
+        description="How many items there are in all, where every provider says its number."
+    )
+
+
+class Document(RootModel[dict[str, Any]]):
+    """A STAC or JSON Schema document as its provider gives it."""
+
+
+class ProvidersAnswer(BaseModel):
+    """The providers that are searched, the nearest first."""
+
+    providers: list[ProviderHealth]
+    registry: RegistryState | None = Field(
+        description="How the site registry was read; null where this place reads none."
+    )
+
+
+class SlimItem(BaseModel):
+    """What a map and a list need of an item."""
+
+    ref: Ref
+    geometry: dict[str, Any] | None = Field(
+        description="GeoJSON in two dimensions, coordinates to five decimals, at most sixty "
+        "vertices: to be drawn, not to be measured."
+    )
+    datetime: str | None = Field(description="When it was sensed, or the start of that; UTC.")
+    cloud_cover: float | None = Field(default=None, description="Percent, where it is stated.")
+    mirrors: int = Field(default=0, description="At how many other providers it is, too.")
+
+
+class ItemsLine(BaseModel):
+    """Items of one provider, as soon as they came, in its order."""
+
+    type: Literal["items"] = "items"
+    provider: str
+    items: list[SlimItem]
+
+
+class ReportLine(ProviderReport):
+    """How one provider did, as soon as it is known."""
+
+    type: Literal["report"] = "report"
+
+
+class PageLine(BaseModel):
+    """The merged page; the last line of a good answer."""
+
+    type: Literal["page"] = "page"
+    order: list[int] = Field(
+        description="The items of the page in their order: positions, from 0, in all the items "
+        "that were sent. What is not named is a mirror, or belongs to a later page."
+    )
+    mirrors: dict[int, int] = Field(
+        description="By position, at how many other providers an item is, too; 0 is left out."
+    )
+    providers: list[ProviderReport]
+    next: str = Field(description="Give this as cursor for the next page; empty: there is none.")
+    complete: bool = Field(description="Whether every provider that was asked answered in full.")
+    matched: int | None = Field(
+        description="How many items there are in all, where every provider says its number."
+    )
+
+
+class ProblemLine(Problem):
+    """The search failed on its way; the last line."""
+
+    type: Literal["problem"] = "problem"
+
+
+class SearchLine(RootModel[Annotated[ItemsLine | ReportLine | PageLine | ProblemLine, _BY_TYPE]]):
+    """One line of a streamed answer."""
 
 
 class SpecSummary(BaseModel):

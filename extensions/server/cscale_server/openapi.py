@@ -18,7 +18,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json
 from cscale_core.errors import CScaleError, Forbidden, InvalidInput
 from cscale_server.models import Problem
 from cscale_server.problems import STATUS, BodyTooLarge, MalformedBody, NotConfigured
-from cscale_server.routes import PREFIX, ROUTES, Operation
+from cscale_server.routes import ROUTES
+from cscale_server.routes.base import PREFIX
+from cscale_server.routes.table import LINES, PATH_PARAMETERS, Operation
 
 _REFERENCE = "#/components/schemas/{model}"
 
@@ -37,8 +39,7 @@ def _inputs(operation: Operation) -> list[tuple[type[BaseModel], JsonSchemaMode]
     found: list[tuple[type[BaseModel], JsonSchemaMode]] = []
     if operation.request is not None:
         found.append((operation.request, "validation"))
-    if operation.answer is not None:
-        found.append((operation.answer, "serialization"))
+    found += [(answer, "serialization") for answer in (operation.answer, operation.lines) if answer]
     return found
 
 
@@ -68,14 +69,29 @@ def document() -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for route in ROUTES:
         entry: dict[str, Any] = {}
-        if "{job_id}" in route.path:
-            entry["parameters"] = [
-                {"name": "job_id", "in": "path", "required": True, "schema": {"type": "string"}}
-            ]
+        in_path = [
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "description": description,
+                "schema": {"type": "string"},
+            }
+            for name, description in PATH_PARAMETERS.items()
+            if f"{{{name}}}" in route.path
+        ]
+        if in_path:
+            entry["parameters"] = in_path
         for operation in route.operations:
             good: dict[str, Any] = {"description": HTTPStatus(operation.status).phrase}
+            content: dict[str, Any] = {media_type: {} for media_type in operation.media_types}
+            if operation.lines is not None:
+                # One line each; whole streams have no schema in OpenAPI 3.1.
+                content[LINES] = {"schema": dict(references[(operation.lines, "serialization")])}
             if operation.answer is not None:
-                good["content"] = _content(dict(references[(operation.answer, "serialization")]))
+                content |= _content(dict(references[(operation.answer, "serialization")]))
+            if content:
+                good["content"] = content
             name = route.handler.__name__.removesuffix("Handler")
             described: dict[str, Any] = {
                 "operationId": f"{operation.method}{name}",

@@ -1,0 +1,27 @@
+"""The REST API below ``cscale/api/v1``: handlers that only translate HTTP, and their table."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from cscale_server.routes import catalog, jobs, server
+from cscale_server.routes.base import PREFIX, CScaleHandler
+from cscale_server.routes.table import Route
+
+if TYPE_CHECKING:
+    from cscale_server.app import CScaleExtension
+
+ROUTES: tuple[Route, ...] = (*server.ROUTES, *catalog.ROUTES, *jobs.ROUTES)
+
+_SEGMENT = re.compile(r"\{\w+\}")
+
+
+def handlers(extension: CScaleExtension) -> list[tuple[str, type[CScaleHandler], dict[str, Any]]]:
+    """The table as tornado takes it; the base URL is put before it by Jupyter Server."""
+    arguments = {"extension": extension}
+    table: list[tuple[str, type[CScaleHandler], dict[str, Any]]] = [
+        (f"{PREFIX}/" + _SEGMENT.sub(r"([^/]+)", route.path), route.handler, arguments)
+        for route in ROUTES
+    ]
+    return [*table, (f"{PREFIX}(?:/(.*))?", server.UnknownHandler, arguments)]
