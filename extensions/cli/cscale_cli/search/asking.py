@@ -85,4 +85,5 @@ async def _all(
     async for item in federation.items(query, on_report=note):
         take(item)
         count += 1
-    return Outcome(tuple(last.values()), count)
+    reports = [last[each.id] for each in federation.providers if each.id in last]
+    return Outcome(tuple(reports), count)
