@@ -54,6 +54,7 @@ def build_application(config: Config, service: MetadataService) -> FastAPI:
         openapi_url=settings.openapi_url,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
     )
 
@@ -81,7 +82,7 @@ def build_application(config: Config, service: MetadataService) -> FastAPI:
         collections_get_request_model=requests.collections,
         middlewares=[
             Middleware(Guard),
-            Middleware(PublicAddress, public_url=config.public_url, prefix=prefix),
+            Middleware(PublicAddress, public_root=config.public_root, prefix=prefix),
             # Outermost, so that a browser may read errors too. Nothing here is for one person, so
             # any page may ask; credentials are not taken.
             Middleware(

@@ -7,7 +7,6 @@ Statuses, links, field selection and paging are made here; what is found comes f
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,6 +15,7 @@ from stac_fastapi.types.core import AsyncBaseCoreClient
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cscale_core.catalog.fields import trimmed
 from cscale_core.catalog.query import SearchQuery
 from cscale_mqs.answers import json_answer
 from cscale_mqs.collection_search import matching
@@ -29,7 +29,6 @@ from cscale_mqs.questions import (
     refuse_unknown,
     refuse_unknown_members,
 )
-from cscale_mqs.selection import selected
 from cscale_mqs.service import MetadataService, Page
 
 LANDING_ID = "cscale-mqs"
@@ -145,7 +144,7 @@ class MQSClient(AsyncBaseCoreClient):  # type: ignore[misc]  # stac-fastapi is n
     ) -> Response:
         page = await self._service.search(query, token or "")
         links = Links(request)
-        features = [selected(links.item(item), query.fields) for item in page.items]
+        features = [trimmed(links.item(item), query.fields) for item in page.items]
         body: dict[str, Any] = {
             "type": "FeatureCollection",
             "features": features,
@@ -195,5 +194,5 @@ class MQSQueryables(AsyncBaseFiltersClient):  # type: ignore[misc]  # stac-fasta
         links = Links(request)
         name = None if collection_id is None else decoded(collection_id)
         place = links.root if name is None else links.collection_url(name)
-        document: Mapping[str, Any] = await self._service.queryables(name)
+        document = await self._service.queryables(name)
         return json_answer({**document, "$id": f"{place}/queryables"}, SCHEMA)

@@ -75,6 +75,12 @@ class Config(BaseModel):
         return self
 
     @property
+    def public_root(self) -> str:
+        """The configured public address with the prefix; empty: as clients ask."""
+        parts = urlsplit(self.public_url)
+        return f"{parts.scheme}://{parts.netloc}{self.prefix}" if self.public_url else ""
+
+    @property
     def site(self) -> Site:
         """The federation as somebody sees it who is nobody in particular.
 

@@ -20,6 +20,7 @@ GEOJSON = "application/geo+json"
 SCHEMA = "application/schema+json"
 QUERYABLES = "http://www.opengis.net/def/rel/ogc/1.0/queryables"
 SEPARATOR = "|"
+REPAIRED_MEMBER = "cscale:repaired"
 
 _TREE = frozenset(
     {"self", "root", "parent", "collection", "items", "item", "child", "children", "data"}
@@ -135,4 +136,25 @@ class Links:
             link("items", f"{own}/items", GEOJSON),
             link(QUERYABLES, f"{own}/queryables", SCHEMA),
         ]
-        return {**document, "id": name, "links": made + _theirs(document, JSON)}
+        return {**_whole(document), "id": name, "links": made + _theirs(document, JSON)}
+
+
+def _whole(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A collection with the members that STAC requires; what is made up is named in it.
+
+    Clients refuse a list for one collection that lacks one, so a lax archive would hide all.
+    """
+    needed: dict[str, Any] = {
+        "type": "Collection",
+        "stac_version": "1.0.0",
+        "description": document.get("title") or document["id"],
+        "license": "other",
+        "extent": {
+            "spatial": {"bbox": [[-180, -90, 180, 90]]},
+            "temporal": {"interval": [[None, None]]},
+        },
+    }
+    missing = {name: value for name, value in needed.items() if not document.get(name)}
+    if not missing:
+        return dict(document)
+    return {**document, **missing, REPAIRED_MEMBER: sorted(missing)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -85,14 +85,14 @@ class PublicAddress:
 
     A configured public address wins; else the Host of the request, and X-Forwarded-Host and
     -Proto when the request comes from loopback, where a proxy may be. A slash that was
-    percent-encoded in the path stays so, because ids of other people's collections may have one.
+    percent-encoded in the path stays so, because ids of other people's collections may have one;
+    one at the end says nothing (STAC Browser leaves it out, others add it).
     """
 
-    def __init__(self, app: ASGIApp, *, public_url: str, prefix: str) -> None:
+    def __init__(self, app: ASGIApp, *, public_root: str, prefix: str) -> None:
         self._app = app
         self._prefix = prefix
-        parts = urlsplit(public_url)
-        self._public = f"{parts.scheme}://{parts.netloc}{prefix}" if public_url else ""
+        self._public = public_root
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI event stream."""
@@ -101,6 +101,8 @@ class PublicAddress:
             raw: bytes = scope.get("raw_path") or b""
             if _SLASH.search(raw):
                 scope["path"] = unquote(_SLASH.sub(b"%252F", raw).decode("ascii", "replace"))
+            short = scope["path"].rstrip("/")
+            scope["path"] = f"{short}/" if short == self._prefix else short
         await self._app(scope, receive, send)
 
     def _from(self, scope: Scope) -> str:

@@ -44,6 +44,7 @@ from starlette.requests import Request
 
 from cscale_core.catalog.filter import parse_filter
 from cscale_core.catalog.query import SearchQuery
+from cscale_mqs.links import SEPARATOR
 from cscale_mqs.problems import explain_validation, invalid
 
 CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
@@ -153,8 +154,11 @@ def from_get(given: Mapping[str, Any], most: int) -> SearchQuery:
     }
     if members["intersects"]:
         members["intersects"] = _json("intersects", members["intersects"])
-    if given.get("fields"):
-        members["fields"] = given["fields"]
+    if names := [name.strip() for name in given.get("fields") or () if name.strip()]:
+        members["fields"] = _fields(
+            [name.removeprefix("+") for name in names if name[0] != "-"],
+            [name[1:] for name in names if name[0] == "-"],
+        )
     expression = given.get("filter_expr")
     if expression and given.get("filter_lang") == "cql2-json":
         expression = _json("filter", expression)
@@ -185,11 +189,18 @@ def from_post(model: Any, most: int) -> SearchQuery:
     if model.intersects is not None:
         members["intersects"] = model.intersects.model_dump(mode="json", exclude_none=True)
     if model.fields is not None and (model.fields.include or model.fields.exclude):
-        members["fields"] = {
-            "include": sorted(model.fields.include or ()),
-            "exclude": sorted(model.fields.exclude or ()),
-        }
+        members["fields"] = _fields(model.fields.include or (), model.fields.exclude or ())
     return _question(members, model.filter_expr, model.filter_crs, model.query, most)
+
+
+def _fields(include: Collection[str], exclude: Collection[str]) -> dict[str, list[str]]:
+    """What is in both lists, or has a part of it among the included, is included (Fields 1.0)."""
+    excluded = [
+        name
+        for name in exclude
+        if not any(other == name or other.startswith(f"{name}.") for other in include)
+    ]
+    return {"include": sorted(include), "exclude": sorted(excluded)}
 
 
 def _json(name: str, text: str) -> Any:
@@ -208,17 +219,38 @@ def _question(
     if given.get("datetime"):
         given["datetime"] = given["datetime"].upper()
     given["limit"] = min(given.get("limit") or 10, most)
-    if query:
-        conditions = _conditions(query)
-        if expression:
-            conditions.append(parse_filter(expression).as_json())
-        expression = conditions[0] if len(conditions) == 1 else {"op": "and", "args": conditions}
+    conditions = _conditions(query) if query else []
     if expression:
-        given["filter"] = expression
+        conditions.append(parse_filter(expression).as_json())
+    if conditions:
+        _refuse_our_names(conditions)
+        one = len(conditions) == 1
+        given["filter"] = conditions[0] if one else {"op": "and", "args": conditions}
     try:
         return SearchQuery(**given)
     except ValidationError as error:
         raise invalid(explain_validation(error.errors(include_url=False))) from error
+
+
+def _refuse_our_names(condition: Any) -> None:
+    """Refuse a condition on ``PROVIDER|collection``: no provider knows its collection so."""
+    if isinstance(condition, list):
+        for each in condition:
+            _refuse_our_names(each)
+    elif isinstance(condition, dict):
+        arguments = condition.get("args")
+        if isinstance(arguments, list) and {"property": "collection"} in arguments:
+            names = [each for listed in arguments for each in (listed, *_inside(listed))]
+            if any(isinstance(each, str) and SEPARATOR in each for each in names):
+                raise invalid(
+                    "filter: a collection of this service cannot be asked for in a filter",
+                    "Name it in the parameter collections.",
+                )
+        _refuse_our_names(arguments)
+
+
+def _inside(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _conditions(query: Any) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,8 +51,13 @@ class Known:
     complete: bool
 
 
-def closed(provider: Provider) -> str:
-    """Why a public service does not ask this provider, in a sentence; empty: it does."""
+def closed(provider: Provider, own: str = "") -> str:
+    """Why a public service does not ask this provider, in a sentence; empty: it does.
+
+    :param own: the service's own public address.
+    """
+    if own and provider.url.rstrip("/") == own.rstrip("/"):
+        return "It is this service itself."
     if provider.policy.entitlement:
         return "It is for members of a virtual organisation only; search it from your own server."
     if provider.auth != "none":
@@ -70,6 +75,7 @@ class MetadataService:
         site = config.site
         folder = config.data_dir
         self.max_limit = config.max_limit
+        self._own = config.public_root
         self._http = guarded_client(site)
         self._registry = Registry(
             site, self._http, cache=None if folder is None else folder / "registry.json"
@@ -93,17 +99,18 @@ class MetadataService:
             self._warming.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._warming
+        await self._health.stop()
         await self._registry.stop()
         await self._http.aclose()
 
     def _open(self) -> tuple[Provider, ...]:
-        return tuple(each for each in self._registry.providers if not closed(each))
+        return tuple(each for each in self._registry.providers if not closed(each, self._own))
 
     def _reported(self, reports: Sequence[ProviderReport]) -> list[dict[str, Any]]:
         """Reports of all providers in their order, those that are not asked too."""
         told = {report.id: report for report in reports}
         for provider in self._registry.providers:
-            if reason := closed(provider):
+            if reason := closed(provider, self._own):
                 told[provider.id] = ProviderReport(
                     id=provider.id, title=provider.title, status="skipped", note=reason
                 )
@@ -155,7 +162,7 @@ class MetadataService:
         owner, bar, own = collection.partition(SEPARATOR)
         for provider in self._registry.providers:
             if bar and provider.id == owner:
-                if reason := closed(provider):
+                if reason := closed(provider, self._own):
                     raise Problem(403, f"{provider.title}: {reason}")
                 return provider, own
         raise NotFound(
@@ -165,22 +172,68 @@ class MetadataService:
 
     async def collections(self) -> Known:
         """The collections of all providers that are asked."""
-        raise NotImplementedError
+        async with self._gate.turn():
+            documents, told = await self._collections.documents()
+        reports = {report.id: report.model_dump(mode="json") for report in told}
+        for provider in self._registry.providers:
+            if reason := closed(provider, self._own):
+                reports[provider.id] = {
+                    "id": provider.id,
+                    "title": provider.title,
+                    "status": "skipped",
+                    "note": reason,
+                }
+        return Known(
+            documents,
+            [reports[each.id] for each in self._registry.providers if each.id in reports],
+            all(report.status == "ok" for report in told),
+        )
 
     async def collection(self, name: str) -> dict[str, Any]:
         """The document of ``PROVIDER|collection``.
 
         :raises NotFound: when there is none.
+        :raises UpstreamError: when its provider does not answer.
         """
-        raise NotImplementedError
+        self._split(name)
+        async with self._gate.turn():
+            return await self._collections.get(name)
 
-    async def queryables(self, name: str | None) -> Mapping[str, Any]:
-        """What the items of a collection, or of all, can be filtered by: a JSON schema."""
-        raise NotImplementedError
+    async def queryables(self, name: str | None) -> dict[str, Any]:
+        """What the items of a collection, or of all, can be filtered by: a JSON schema.
+
+        :raises NotFound: when there is no such collection.
+        """
+        if name is not None:
+            await self.collection(name)
+        async with self._gate.turn():
+            return await self._collections.queryables(name)
 
     async def data_providers(self) -> list[dict[str, Any]]:
-        """Every provider, as the C-SCALE MQS listed them, with what is known of each."""
-        raise NotImplementedError
+        """Every provider, as the C-SCALE MQS listed them, with what is known of each besides."""
+        health = {each.id: each for each in await self._health.list()}
+        listed = []
+        for provider in self._registry.providers:
+            seen = health.get(provider.id)
+            told = {} if seen is None else seen.model_dump(mode="json")
+            listed.append(
+                {
+                    "identifier": provider.id,
+                    "name": provider.title,
+                    "stac_url": provider.url,
+                    "limit": provider.limit,
+                    "online": told.get("online"),
+                    "last_checked": told.get("last_checked"),
+                    "kind": provider.kind,
+                    "auth": provider.auth,
+                    "latency": told.get("latency"),
+                    "error": told.get("error", ""),
+                    "skipped": closed(provider, self._own),
+                    "licence": provider.policy.licence,
+                    "contacts": list(provider.policy.contacts),
+                }
+            )
+        return listed
 
 
 def _owner(collection: str) -> str:
