@@ -27,13 +27,16 @@ def written(text: object, style: str = "") -> Text:
 
 
 def shortened(text: str, width: int) -> str:
-    """At most ``width`` cells; what is too long loses its middle, since ids differ at the ends."""
+    """At most ``width`` cells; what is too long loses its middle.
+
+    More is kept of the end: the ids of products begin alike and end with tile and time.
+    """
     if cell_len(text) <= width:
         return text
     if width <= len(_ELLIPSIS):
         return _ELLIPSIS[:width]
     room = width - len(_ELLIPSIS)
-    head = _cut(text, (room + 1) // 2)
+    head = _cut(text, max(room // 4, 1))
     tail = _cut(text[::-1], room - cell_len(head))[::-1]
     return head + _ELLIPSIS + tail
 
