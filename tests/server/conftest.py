@@ -40,14 +40,19 @@ ACCESS_KEY, SECRET_KEY = "testaccess", "testsecret0123456789"
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, and whose number plus 10,000 is a port too."""
+    """Ports that were free a moment ago, as were those whose numbers are 10,000 higher."""
     found: list[int] = []
     while len(found) < count:
-        with socket.socket() as probe:
+        with socket.socket() as probe, socket.socket() as above:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        if port + 10_000 < 65_536 and port not in found:
-            found.append(port)
+            if port + 10_000 > 65_535 or port in found:
+                continue
+            try:
+                above.bind(("127.0.0.1", port + 10_000))
+            except OSError:
+                continue
+        found.append(port)
     return found
 
 

@@ -18,8 +18,6 @@ from jupyter_server.auth import Authorizer
 from tornado.websocket import websocket_connect
 from traitlets.config import Config
 
-from cscale_core.catalog.federation import ProviderReport, SearchResult
-from cscale_core.catalog.query import SearchQuery
 from cscale_core.errors import (
     Conflict,
     CScaleError,
@@ -37,7 +35,8 @@ from cscale_core.jobs.model import Job, JobSpec, JobStatus, LogLine
 from cscale_server import openapi, routes
 from cscale_server.backend import Backend, Surroundings
 from cscale_server.problems import STATUS
-from cscale_server.routes import ROUTES
+from cscale_server.routes import ROUTES, base
+from tests.server import catalog_doubles
 
 OPENAPI_FILE = Path(openapi.__file__).parents[1] / "openapi.yaml"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -49,7 +48,7 @@ ITEM = {
 }
 SPEC = {"engine": "openeo", "title": "A job", "process": {"process_graph": {}}}
 BODIES: dict[str, Any] = {
-    "search": {"bbox": [0, 0, 1, 1]},
+    "catalog/search": {"bbox": [0, 0, 1, 1]},
     "stage": {"items": [ITEM]},
     "register": {"items": [ITEM]},
     "jobs": SPEC,
@@ -128,6 +127,8 @@ class FakeBackend(Backend):
     def __init__(self, surroundings: Surroundings) -> None:
         super().__init__(surroundings)
         self.jobs = FakeJobs(surroundings)  # type: ignore[assignment]
+        self.federation = catalog_doubles.MemoryFederation()
+        self.catalog = catalog_doubles.catalog(surroundings.site, self.federation)
 
     async def start(self) -> None:
         """Nothing to open."""
@@ -135,10 +136,6 @@ class FakeBackend(Backend):
     @staticmethod
     async def report() -> RegisterReport:
         return RegisterReport(items=[ItemOutcome(id="scene", collection="s2", outcome="created")])
-
-    async def search(self, query: SearchQuery) -> SearchResult:
-        items = [] if query.ids == ["none"] else [{**ITEM, "cscale:provider": "site-a"}]
-        return SearchResult(items, [ProviderReport(id="site-a", title="Site A", status="ok")])
 
     async def register(self, items: list[dict[str, Any]]) -> RegisterReport:
         return await self.report()
@@ -155,11 +152,20 @@ def with_backend(**more: Any) -> Config:
     return Config({"CScaleExtension": {"backend_class": FakeBackend}, **more})
 
 
+SCENE = "site-a%7Cs2%7Cscene"
+
+
+def filled(
+    path: str, job: str = "job-1", item: str = SCENE, collection: str = "site-a%7Cs2"
+) -> str:
+    """The path of a route with names of things that are there."""
+    ref = collection if "collections" in path else item
+    return path.replace("{job_id}", job).replace("{ref}", ref)
+
+
 def every_call() -> list[tuple[str, str]]:
     return [
-        (operation.method, route.path.replace("{job_id}", "job-1"))
-        for route in ROUTES
-        for operation in route.operations
+        (operation.method, filled(route.path)) for route in ROUTES for operation in route.operations
     ]
 
 
@@ -251,7 +257,7 @@ async def test_the_authorizer_is_asked_for_every_verb_of_every_handler(
     checked = 0
     for pattern, handler, _ in routes.handlers(server.extension):
         path = pattern.removeprefix("cscale/api/v1").lstrip("/")
-        path = path.replace("([^/]+)", "job-1").replace("(?:/(.*))?", "unknown")
+        path = path.replace("([^/]+)", "x").replace("(?:/(.*))?", "unknown")
         for method in ("get", "post", "put", "patch", "delete", "head"):
             if method not in vars(handler):
                 continue
@@ -265,7 +271,7 @@ async def test_the_authorizer_is_asked_for_every_verb_of_every_handler(
     assert all(resource.startswith("cscale:") for _, resource in Denying.asked)
 
 
-WRITES = [(m, p) for m, p in every_call() if m != "get" and p != "search"]
+WRITES = [(m, p) for m, p in every_call() if m != "get" and p != "catalog/search"]
 
 
 @pytest.mark.parametrize(("method", "path"), WRITES)
@@ -309,11 +315,14 @@ async def test_a_body_that_is_no_object_is_400(server: Any, content: bytes) -> N
         ("jobs", {"process": {}}, "engine"),
         ("jobs", {**SPEC, "engine": "abacus"}, "engine"),
         ("jobs", {**SPEC, "unknown": 1}, "unknown"),
-        ("search", {"bbox": [1]}, "bbox"),
-        ("search", {"limit": 0}, "limit"),
+        ("catalog/search", {"bbox": [1]}, "bbox"),
+        ("catalog/search", {"limit": 0}, "limit"),
+        ("catalog/search", {"cursor": 1}, "cursor"),
         ("stage", {}, "body"),
         ("stage", {"items": []}, "items"),
         ("stage", {"items": [ITEM], "query": {}}, "body"),
+        ("stage", {"refs": [SCENE], "query": {}}, "body"),
+        ("stage", {"refs": []}, "refs"),
         ("stage", {"query": {"limit": "many"}}, "query.limit"),
         ("register", {"items": "none"}, "items"),
     ],
@@ -330,8 +339,8 @@ async def test_wrong_fields_are_named(server: Any, path: str, body: Any, field: 
 async def test_a_body_that_is_too_large_is_refused(
     server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "MAX_BODY", 100)
-    answer = await server.api("POST", "search", json={"ids": ["x" * 200]})
+    monkeypatch.setattr(base, "MAX_BODY", 100)
+    answer = await server.api("POST", "catalog/search", json={"ids": ["x" * 200]})
     assert answer.status_code == 413
     assert answer.json()["code"] == "invalid_input"
 
@@ -456,12 +465,12 @@ async def test_what_a_search_finds_can_be_staged(server: Any) -> None:
 
 async def test_polling_does_not_keep_the_server_alive(server: Any) -> None:
     settings = server.app.web_app.settings
-    await server.api("POST", "search", json={})
+    await server.api("POST", "catalog/search", json={})
     before = settings["api_last_activity"]
-    for path in ("status", "jobs", "jobs/job-1", "jobs/job-1/logs"):
+    for path in ("status", "catalog/providers", "jobs", "jobs/job-1", "jobs/job-1/logs"):
         await server.api("GET", path)
     assert settings["api_last_activity"] == before
-    await server.api("POST", "search", json={})
+    await server.api("POST", "catalog/search", json={})
     assert settings["api_last_activity"] > before
 
 
@@ -522,8 +531,13 @@ def conforms() -> Callable[[Any, str, str], None]:
         if content is None:
             assert answer.content == b""
             return
-        schema = {**content["application/json"]["schema"], "components": document["components"]}
-        jsonschema.Draft202012Validator(schema).validate(answer.json())
+        kind = answer.headers["Content-Type"].partition(";")[0]
+        if "schema" not in content[kind]:
+            return
+        schema = {**content[kind]["schema"], "components": document["components"]}
+        bodies = [answer.text] if kind == "application/json" else answer.text.splitlines()
+        for body in bodies:
+            jsonschema.Draft202012Validator(schema).validate(json.loads(body))
 
     return check
 
@@ -534,17 +548,22 @@ async def test_answers_are_as_openapi_says(server: Any, conforms: Any) -> None:
         ((o, r) for r in ROUTES for o in r.operations), key=lambda pair: pair[0].method == "delete"
     )
     for operation, route in order:
-        answer = await call(server, operation.method, route.path.replace("{job_id}", "job-1"))
+        answer = await call(server, operation.method, filled(route.path))
         conforms(answer, operation.method, route.path)
         assert answer.status_code in (operation.status, 409), (operation.method, route.path)
     await server.api("POST", "jobs", json=SPEC)
     await server.api("POST", "jobs/job-1/cancel")
     for operation, route in order:
-        if "{job_id}" in route.path:
-            path = route.path.replace("{job_id}", "missing")
-            conforms(await call(server, operation.method, path), operation.method, route.path)
-    conforms(await server.api("POST", "search", json={"limit": -1}), "post", "search")
-    conforms(await server.api("POST", "search", content=b"{"), "post", "search")
+        if "{" in route.path:
+            path = filled(route.path, "missing", "missing", "missing")
+            answer = await call(server, operation.method, path)
+            assert answer.status_code == 404, (operation.method, route.path)
+            conforms(answer, operation.method, route.path)
+    search = "catalog/search"
+    conforms(await server.api("POST", search, json={"limit": -1}), "post", search)
+    conforms(await server.api("POST", search, content=b"{"), "post", search)
+    whole = await server.api("POST", search, json={}, headers={"Accept": "application/json"})
+    conforms(whole, "post", search)
 
 
 async def test_an_event_of_every_status_fits_the_schema(server: Any) -> None:

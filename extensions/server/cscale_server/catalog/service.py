@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic_core import to_json
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from cscale_core.catalog.query import SearchQuery
     from cscale_core.catalog.registry import Registry
     from cscale_server.catalog.thumbnails import Picture, Thumbnails
+
+    Event = Found | ProviderReport | SearchResult
 
 _ASKED_AT_ONCE = 8
 
@@ -99,7 +101,8 @@ class Catalog:
         """
         sent = _Sent()
         whole = query.model_copy(update={"fields": None})
-        async with aclosing(self._federation.stream(whole, cursor)) as events:
+        stream = self._federation.stream(whole, cursor)
+        async with aclosing(cast("AsyncGenerator[Event, None]", stream)) as events:
             async for event in events:
                 if isinstance(event, ProviderReport):
                     yield _line(ReportLine(**event.model_dump()))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from cscale_server.routes import catalog, jobs, server
 from cscale_server.routes.base import PREFIX, CScaleHandler
+from cscale_server.routes.catalog import ROUTES as OF_THE_CATALOGUE
+from cscale_server.routes.jobs import ROUTES as OF_JOBS
+from cscale_server.routes.server import ROUTES as OF_THE_SERVER
+from cscale_server.routes.server import UnknownHandler
 from cscale_server.routes.table import Route
 
 if TYPE_CHECKING:
     from cscale_server.app import CScaleExtension
 
-ROUTES: tuple[Route, ...] = (*server.ROUTES, *catalog.ROUTES, *jobs.ROUTES)
+ROUTES: tuple[Route, ...] = (*OF_THE_SERVER, *OF_THE_CATALOGUE, *OF_JOBS)
 
 _SEGMENT = re.compile(r"\{\w+\}")
 
@@ -24,4 +27,4 @@ def handlers(extension: CScaleExtension) -> list[tuple[str, type[CScaleHandler],
         (f"{PREFIX}/" + _SEGMENT.sub(r"([^/]+)", route.path), route.handler, arguments)
         for route in ROUTES
     ]
-    return [*table, (f"{PREFIX}(?:/(.*))?", server.UnknownHandler, arguments)]
+    return [*table, (f"{PREFIX}(?:/(.*))?", UnknownHandler, arguments)]
