@@ -57,11 +57,16 @@ def test_named_file_comes_before_the_site_file(
     assert ids(file_of(tmp_path / "providers.yaml", {"providers": [ENTRY]})) == ["near"]
 
 
+def test_archives_that_are_shipped_can_be_switched_on_in_the_file(tmp_path: Path) -> None:
+    content = {"providers": [ENTRY], "archives": {"cdse": True, "eodc": False}}
+    assert ids(file_of(tmp_path / "providers.yaml", content)) == ["near", "cdse"]
+
+
 @pytest.mark.parametrize(
     "content", [[], {}, "text", {"providers": [{"id": "x"}]}, {"servers": []}], ids=str
 )
 def test_file_that_declares_no_providers_is_refused(tmp_path: Path, content: Any) -> None:
-    with pytest.raises(InvalidInput, match=r"providers\.yaml"):
+    with pytest.raises(InvalidInput, match="provider"):
         find_site(file_of(tmp_path / "providers.yaml", content))
 
 

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from cscale_core.errors import InvalidInput
-from cscale_core.providers import load_providers
+from cscale_core.providers import load_providers_file
 from cscale_core.site import SITE_FILE_VARIABLE, Catalogue, S3Site, Site, load_site
 
 
@@ -19,13 +19,17 @@ def find_site(providers: Path | None = None, data: Path | None = None) -> Site:
 
     :param providers: a YAML file of providers.
     :param data: data folder of a federation on this machine; None: the usual one.
-    :raises InvalidInput: when there is none, or its file cannot be used.
+    :raises InvalidInput: when there is none, its file cannot be used, or it has no providers.
     """
     if providers is not None:
-        return site_of_providers(providers)
-    if data is None and os.environ.get(SITE_FILE_VARIABLE):
-        return load_site()
-    return _local_site(data)
+        site = site_of_providers(providers)
+    elif data is None and os.environ.get(SITE_FILE_VARIABLE):
+        site = load_site()
+    else:
+        site = _local_site(data)
+    if not site.providers and site.site_registry is None:
+        raise InvalidInput("There is no provider to search.", hint="Name some with --providers.")
+    return site
 
 
 def site_of_providers(path: Path) -> Site:
@@ -33,11 +37,15 @@ def site_of_providers(path: Path) -> Site:
 
     :raises InvalidInput: when it cannot be read or is not valid.
     """
+    file = load_providers_file(path)
     return Site(
         user="",
         s3=S3Site(endpoint=""),
         catalogue=Catalogue(url=""),
-        providers=load_providers(path),
+        providers=file.everything(),
+        site_registry=file.site_registry,
+        entitlements=file.entitlements,
+        allowed_hosts=file.allowed_hosts,
     )
 
 
