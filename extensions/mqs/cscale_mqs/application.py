@@ -22,6 +22,7 @@ from cscale_mqs.questions import Requests
 from cscale_mqs.service import MetadataService
 
 VERSION = "1.0"
+STAC_VERSION = "1.1.0"
 _PREFLIGHT_SECONDS = 600
 
 
@@ -74,6 +75,7 @@ def build_application(config: Config, service: MetadataService) -> FastAPI:
         exceptions={},
         title=config.title,
         description=config.description,
+        stac_version=STAC_VERSION,
         app=app,
         router=APIRouter(prefix=prefix),
         search_get_request_model=requests.search_get,

@@ -7,7 +7,7 @@ and works without the ``mqs`` extra.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,7 +26,7 @@ def mqs(
     site: Annotated[Path | None, typer.Option(help="Site file whose providers are served.")] = None,
     providers: Annotated[
         Path | None,
-        typer.Option(help="YAML file with a list of providers; allowed_hosts may be in it too."),
+        typer.Option(help="YAML file that declares providers."),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
@@ -35,6 +35,10 @@ def mqs(
     public_url: Annotated[
         str, typer.Option(help="Address by which clients know it; empty: as they ask.")
     ] = "",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="host or host:port that may be asked although private; repeatable."),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder for what must survive a restart; none: nothing.")
     ] = None,
@@ -43,13 +47,15 @@ def mqs(
     from cscale_mqs.serving import serve
 
     try:
-        config = _config(site, providers, host, port, public_url, data)
+        config = _config(site, providers, host, port, public_url, allow_host or [], data)
     except InvalidInput as error:
         typer.echo(" ".join(filter(None, [error.message, error.hint])), err=True)
         raise typer.Exit(2) from error
 
     def announce(address: str) -> None:
-        typer.echo(f"Serving {len(config.providers)} providers at http://{address}{config.prefix}/")
+        count = len(config.providers)
+        what = f"{count} provider{'s' if count != 1 else ''}"
+        typer.echo(f"Serving {what} at http://{address}{config.prefix}/")
 
     status = serve(config, announce)
     if status:
@@ -62,35 +68,29 @@ def _config(
     host: str,
     port: int,
     public_url: str,
+    allowed_hosts: list[str],
     data: Path | None,
 ) -> Config:
     """The configuration that the options say.
 
     :raises InvalidInput: when a file or an option cannot be used.
     """
-    import yaml
     from pydantic import ValidationError
 
+    from cscale_core.providers import load_providers
     from cscale_core.site import load_site
     from cscale_mqs.config import Config
     from cscale_mqs.problems import explain_validation
 
-    if (site is None) == (providers is None):
-        raise InvalidInput("Name either a site file (--site) or a list of providers (--providers).")
-    if providers is None:
+    members: dict[str, Any]
+    if site is not None and providers is None:
         known = load_site(site)
         members = known.model_dump(include={"providers", "site_registry", "allowed_hosts"})
+    elif providers is not None and site is None:
+        members = {"providers": load_providers(providers)}
     else:
-        try:
-            read = yaml.safe_load(providers.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise InvalidInput(f"The file {providers} cannot be read: {error}") from error
-        members = {"providers": read} if isinstance(read, list) else read
-        if not isinstance(members, dict):
-            raise InvalidInput(f"The file {providers} must hold a list of providers.")
-        allowed = {"providers", "site_registry", "allowed_hosts"}
-        if strange := set(members) - allowed:
-            raise InvalidInput(f"The file {providers} has unknown members: {', '.join(strange)}.")
+        raise InvalidInput("Name either a site file (--site) or a list of providers (--providers).")
+    members["allowed_hosts"] = (*members.get("allowed_hosts", ()), *allowed_hosts)
     try:
         return Config(host=host, port=port, public_url=public_url, data_dir=data, **members)
     except ValidationError as error:

@@ -8,6 +8,7 @@ import secrets
 from urllib.parse import unquote
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cscale_mqs.problems import FAILURE, Problem
@@ -53,7 +54,8 @@ class Guard:
             message = await receive()
             read += len(message.get("body", b""))
             if read > MAX_BODY:
-                raise _too_large()
+                # FastAPI makes 400 of any other exception while it reads a body.
+                raise HTTPException(413, _too_large().message)
             return message
 
         try:
