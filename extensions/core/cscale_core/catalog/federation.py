@@ -32,7 +32,7 @@ from cscale_core.catalog.query import SearchQuery
 from cscale_core.catalog.report import Found, ProviderReport, SearchResult
 from cscale_core.catalog.source import Reading
 from cscale_core.errors import InvalidInput, NotFound, UpstreamError
-from cscale_core.http import Answer, Egress, site_egress
+from cscale_core.http import Egress, site_egress
 from cscale_core.identity.tokens import TokenSource
 from cscale_core.providers import Provider
 from cscale_core.site import Site
@@ -62,7 +62,7 @@ class Federation:
         key: bytes | None = None,
     ) -> None:
         self.site = site
-        self._http = http
+        self.http = http
         self._tokens = tokens
         self._providers = providers
         self._cursors = Cursors(key if key is not None else secrets.token_bytes(32))
@@ -99,20 +99,13 @@ class Federation:
     def _known(self) -> str:
         return "Known: " + (", ".join(each.id for each in self.providers) or "none") + "."
 
-    def _door(self, provider: Provider) -> Door:
-        return Door(provider, self._http, lambda: self.egress, self._tokens)
-
-    async def get(self, provider: Provider, url: str) -> Answer:
-        """Read an address of a provider, with its login where it is its own.
-
-        :raises Forbidden: when the address may not be asked.
-        :raises UpstreamError: when nothing answers.
-        """
-        return await self._door(provider).ask("GET", url)
+    def door(self, provider: Provider) -> Door:
+        """The way to ask a provider anything, with its login."""
+        return Door(provider, self.http, lambda: self.egress, self._tokens)
 
     async def warm(self) -> None:
         """Learn what every provider can do, so that the first search need not ask."""
-        doors = [self._door(each) for each in self.providers if each.kind == "api"]
+        doors = [self.door(each) for each in self.providers if each.kind == "api"]
         await asyncio.gather(*(self._book.of(door) for door in doors))
 
     async def search(
@@ -194,7 +187,7 @@ class Federation:
             if state is not None and provider.id not in state.places:
                 reason = reason or "It was not there when this search began."
             own = self._own(query, provider, known)
-            parts.append(Part(self._door(provider), own, reason))
+            parts.append(Part(self.door(provider), own, reason))
         return parts
 
     @staticmethod
@@ -238,7 +231,7 @@ class Federation:
     ) -> dict[str, Any] | None:
         path = f"collections/{quote(collection, safe='')}/items/{quote(wanted, safe='')}"
         url = f"{provider.url.rstrip('/')}/{path}"
-        answer = (await self.get(provider, url)).parsed()
+        answer = (await self.door(provider).ask("GET", url)).parsed()
         if answer.status != 200:
             return None
         item: dict[str, Any] = answer.body
