@@ -29,6 +29,7 @@ from cscale_hub.settings import SETTINGS_FILE_NAME, SETTINGS_FILE_VARIABLE, Sett
 from cscale_hub.vos import VOFile
 from cscale_server import problems
 from cscale_server.events import SCHEMA_FILE
+from cscale_server.routes.table import LINES
 
 JSON = dict[str, Any]
 
@@ -185,8 +186,8 @@ def _kind(schema: JSON, refer: Callable[[str], str]) -> str:
     """The type of a value in words."""
     if name := _reference(schema):
         return refer(name)
-    if "anyOf" in schema:
-        return " or ".join(_kind(choice, refer) for choice in schema["anyOf"])
+    if choices := schema.get("anyOf", schema.get("oneOf")):
+        return " or ".join(_kind(choice, refer) for choice in choices)
     if "const" in schema:
         return _code(str(schema["const"]))
     if "enum" in schema:
@@ -355,6 +356,19 @@ def _content(holder: JSON) -> JSON:
     return schema
 
 
+def _answer(response: JSON, places: Mapping[str, str]) -> str:
+    """What a good answer holds, in each of the media types that it comes in."""
+    said = []
+    for media_type, content in response.get("content", {}).items():
+        if not content.get("schema"):
+            said.append(_code(media_type))
+        elif media_type == LINES:
+            said.append(f"lines of {_wire_model(content['schema'], places)}")
+        else:
+            said.append(_wire_model(content["schema"], places))
+    return " or ".join(said)
+
+
 def _reached(schema: Any, schemas: Mapping[str, JSON], stop: frozenset[str]) -> set[str]:
     """The models that a value of the OpenAPI document needs."""
     found: set[str] = set()
@@ -412,8 +426,8 @@ def _rest() -> str:
             answer = ""
             for status, response in operation["responses"].items():
                 (good if int(status) < 400 else bad).append(status)
-                if int(status) < 400 and (schema := _content(response)):
-                    answer = _wire_model(schema, places)
+                if int(status) < 400:
+                    answer = _answer(response, places)
             body = _content(operation.get("requestBody", {}))
             routes.append(
                 (
@@ -451,7 +465,7 @@ def _rest() -> str:
             ]
             bodies.append(_table(("member", "type", "default", "meaning"), rows))
         else:
-            bodies.append(_kind(model, str))
+            bodies.append(_wire_model(model, places))
     event: JSON = yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
     return _page(
         "REST API",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -43,6 +44,46 @@ def test_dead_archive_is_reported_and_the_others_answer(researcher: HubSession) 
     assert providers["site-c"]["error"]
     assert providers["site-b"]["status"] == "ok"
     assert answer["items"]
+
+
+def test_slim_items_stream_through_the_hub_and_the_rest_is_asked_for(
+    federation: Federation, researcher: HubSession
+) -> None:
+    workspace = researcher.workspace
+    told = list(workspace.search_stream(bbox=list(simulate.BBOX), limit=5))
+    assert {line["type"] for line in told[:-1]} == {"items", "report"}
+    page = told[-1]
+    assert (page["type"], page["complete"]) == ("page", False)
+    assert len(page["order"]) == 5
+    sent = [small for line in told if line["type"] == "items" for small in line["items"]]
+    small = sent[page["order"][0]]
+    assert small["geometry"]["type"] == "Polygon"
+    whole = workspace.item(small["ref"])
+    assert {"B03", "thumbnail"} <= whole["assets"].keys()
+    picture = researcher.get(
+        f"{workspace.url}/cscale/api/v1/catalog/items/{quote(small['ref'], safe='')}/thumbnail"
+    )
+    assert picture.headers["Content-Type"] == "image/png"
+    assert picture.content.startswith(b"\x89PNG")
+    job = workspace.follow(workspace.stage([small["ref"]], ["B03"], register=False))
+    assert job["results"][0]["assets"].keys() == {"B03"}
+
+
+def test_every_page_once_and_the_dead_archive_is_a_warning(researcher: HubSession) -> None:
+    question = {"bbox": list(simulate.BBOX), "collections": [simulate.COLLECTION]}
+    with pytest.warns(UserWarning, match="missing"):
+        found = list(researcher.workspace.search_all(limit=20, **question))
+    whole = researcher.workspace.search(limit=1000, **question)
+    assert [item["id"] for item in found] == [item["id"] for item in whole["items"]]
+    assert len({item["id"] for item in found}) == len(found) > 40
+
+
+def test_collections_and_providers_of_the_federation(researcher: HubSession) -> None:
+    listed = researcher.workspace.collections()
+    assert f"site-b|{simulate.COLLECTION}" in [entry["id"] for entry in listed["collections"]]
+    assert by_id(listed)["site-c"]["status"] == "error"
+    online = {each["id"]: each["online"] for each in researcher.workspace.providers()}
+    assert (online["site-b"], online["site-c"]) == (True, False)
 
 
 def test_empty_is_not_an_error(researcher: HubSession) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
 from cscale_core.addresses import localise
 from cscale_core.catalog.items import PROVIDER_MEMBER
 from cscale_core.catalog.report import Found, ProviderReport
+from cscale_core.errors import InvalidInput, NotFound
 from cscale_core.site import Site
 from cscale_server.catalog.slim import MIRRORS_MEMBER, slim
 from cscale_server.catalog.store import ItemStore
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from cscale_core.catalog.query import SearchQuery
     from cscale_core.catalog.registry import Registry
     from cscale_server.catalog.thumbnails import Picture, Thumbnails
-
-    Event = Found | ProviderReport | SearchResult
 
 _ASKED_AT_ONCE = 8
 
@@ -101,8 +100,7 @@ class Catalog:
         """
         sent = _Sent()
         whole = query.model_copy(update={"fields": None})
-        stream = self._federation.stream(whole, cursor)
-        async with aclosing(cast("AsyncGenerator[Event, None]", stream)) as events:
+        async with aclosing(self._federation.stream(whole, cursor)) as events:
             async for event in events:
                 if isinstance(event, ProviderReport):
                     yield _line(ReportLine(**event.model_dump()))
@@ -162,7 +160,11 @@ class Catalog:
         kept = self._kept.get(ref)
         if kept is not None:
             return kept
-        item: Item = await self._federation.item(ref)
+        try:
+            item = await self._federation.item(ref)
+        except InvalidInput as error:
+            # A reference that names no provider, or is none, leads nowhere.
+            raise NotFound(error.message, hint=error.hint) from error
         await asyncio.to_thread(self._kept.put, [(ref, item)])
         return item
 
