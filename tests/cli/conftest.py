@@ -34,7 +34,7 @@ def providers_file(tmp_path: Path) -> Callable[..., Path]:
     def write(**archives: Archive) -> Path:
         path = tmp_path / "providers.yaml"
         entries = [
-            {"id": name, "title": f"Archive {name}", "url": each.url, "deadline": 10.0}
+            {"id": name, "title": f"Archive {name}", "url": each.url, "deadline": 10, "limit": 20}
             for name, each in archives.items()
         ]
         path.write_text(yaml.safe_dump({"providers": entries}), encoding="utf-8")

@@ -132,7 +132,7 @@ def test_limit_is_kept_and_what_is_left_is_said(archive: Start, providers_file: 
 def test_all_follows_the_pages_of_every_archive(archive: Start, providers_file: Write) -> None:
     first = archive(*days("a", 45))
     file = providers_file(a=first, b=archive(*days("b", 33)))
-    result = search(file, "--all", "--limit", "10", "--json")
+    result = search(file, "--all", "--limit", "5", "--json")
     assert result.exit_code == 0, result.output
     answer = json.loads(result.stdout)
     names = [feature["id"] for feature in answer["features"]]

@@ -66,7 +66,7 @@ def search(
         str, typer.Option(help="Such as -datetime,+eo:cloud_cover; default: newest first.")
     ] = "",
     limit: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Items at most; with --all: of one page.")
+        int, typer.Option(min=1, max=10_000, help="Items at most, without --all.")
     ] = 100,
     everything: Annotated[
         bool, typer.Option("--all", help="Every item there is, page after page.")
