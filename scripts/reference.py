@@ -42,6 +42,8 @@ PYTHON = (
     "cscale_core.addresses",
     "cscale_core.identity",
     "cscale_core.catalog.federation",
+    "cscale_core.catalog.query",
+    "cscale_core.catalog.report",
     "cscale_core.ingest",
     "cscale_core.workflows",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -181,7 +182,7 @@ async def test_the_quick_archive_is_shown_while_the_slow_one_works_and_the_dead_
 
 
 async def test_a_browser_that_goes_away_ends_the_requests_to_the_archives(
-    archives: Any, join: Join
+    archives: Any, join: Join, caplog: pytest.LogCaptureFixture
 ) -> None:
     quick, slow = archives("quick"), archives("slow")
     quick.add("a", 1)
@@ -192,6 +193,8 @@ async def test_a_browser_that_goes_away_ends_the_requests_to_the_archives(
         assert not slow.given_up.is_set()
     async with asyncio.timeout(20):
         await slow.given_up.wait()
+    assert (await server.api("GET", "status")).status_code == 200
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_pages_go_on_after_a_restart_and_items_are_asked_again(

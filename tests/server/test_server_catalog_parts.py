@@ -364,7 +364,7 @@ async def test_the_next_address_is_tried_when_one_fails(files: Any, make_site: A
     [
         (b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>", "no PNG"),
         (b"<html><script>alert(1)</script>", "no PNG"),
-        (PNG + bytes(thumbnails.MAX_BYTES), "more than 5 MiB"),
+        (PNG + bytes(thumbnails.MAX_BYTES), "more than 5 MB"),
         (b"", "no PNG"),
     ],
 )

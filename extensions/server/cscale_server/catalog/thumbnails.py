@@ -12,19 +12,20 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-import httpx
-
 from cscale_core.addresses import ObjectAddress, readable
 from cscale_core.catalog.items import PROVIDER_MEMBER, self_link
 from cscale_core.errors import CScaleError, NotFound, UpstreamError, UpstreamTimeout
-from cscale_core.http import explained, open_response, origin, site_egress
+from cscale_core.http import fetch, origin, site_egress
 from cscale_core.site import Site
 
 if TYPE_CHECKING:
+    import httpx
+
     from cscale_core.objects import ObjectStore
 
 MAX_BYTES = 5 * 1024 * 1024
@@ -151,8 +152,8 @@ class Thumbnails:
     async def _fetch(self, address: str, *, found: bool) -> Picture:
         own = readable(address, self._site, found=found)
         data = await (asyncio.to_thread(self._read, own) if own else self._download(address))
-        if len(data) > MAX_BYTES:
-            raise UpstreamError(f"a picture of more than {MAX_BYTES // 2**20} MiB is not shown")
+        if len(data) > MAX_BYTES:  # an object; what comes by HTTP is bounded on its way
+            raise UpstreamError(f"a picture of more than {MAX_BYTES // 2**20} MB is not shown")
         kind = media_type(data)
         if not kind:
             raise UpstreamError("what is there is no PNG, JPEG or WebP image")
@@ -169,27 +170,17 @@ class Thumbnails:
     async def _download(self, address: str) -> bytes:
         if urlsplit(address).scheme not in ("http", "https"):
             raise UpstreamError("its address cannot be read here")
-        try:
-            async with open_response(
-                self._http,
-                self._egress,
-                "GET",
-                address,
-                headers={"Accept": ", ".join(MEDIA_TYPES)},
-            ) as response:
-                if response.status_code != 200:
-                    host = origin(address)[1]
-                    raise UpstreamError(f"{host} answered with status {response.status_code}")
-                read = bytearray()
-                async for chunk in response.aiter_bytes():
-                    read += chunk
-                    if len(read) > MAX_BYTES:
-                        break
-        except httpx.HTTPError as error:
-            raise explained(error, address) from error
-        except httpx.InvalidURL as error:
-            raise UpstreamError("its address is not valid") from error
-        return bytes(read)
+        answer = await fetch(
+            self._http,
+            self._egress,
+            "GET",
+            address,
+            headers={"Accept": ", ".join(MEDIA_TYPES)},
+            max_bytes=MAX_BYTES,
+        )
+        if answer.status != HTTPStatus.OK:
+            raise UpstreamError(f"{origin(address)[1]} answered with status {answer.status}")
+        return answer.data
 
     def _keep(self, ref: str, picture: Picture) -> None:
         self._kept[ref] = picture
