@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -436,6 +437,32 @@ async def test_a_job_goes_its_way(server: Any) -> None:
     assert (await server.api("DELETE", "jobs/job-1")).status_code == 204
     assert (await server.api("DELETE", "jobs/job-1")).status_code == 404
     assert (await server.api("GET", "jobs/job-1")).status_code == 404
+
+
+async def test_nobody_reads_that_a_job_has_ended_before_the_mounts_show_its_files(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    visible = asyncio.Event()
+
+    async def refresh() -> None:
+        asked.append("refresh")
+        await visible.wait()
+
+    await server.api("POST", "jobs", json=SPEC)
+    monkeypatch.setattr(server.extension, "refresh_mounts", refresh)
+    await server.api("GET", "jobs/job-1")
+    assert asked == []
+    backend = await server.extension.backend()
+    ended = backend.jobs.kept["job-1"].model_copy(update={"status": JobStatus.FINISHED})
+    backend.jobs.kept["job-1"] = ended
+    reading = asyncio.create_task(server.api("GET", "jobs/job-1"))
+    await asyncio.sleep(0.3)
+    assert not reading.done()
+    visible.set()
+    assert (await reading).json()["status"] == "finished"
+    await server.api("GET", "jobs/job-1")
+    assert asked == ["refresh"]
 
 
 async def test_the_same_key_again_is_the_same_job(server: Any) -> None:

@@ -70,6 +70,7 @@ class CScaleExtension(ExtensionApp):
         self._starting: asyncio.Task[Backend] | None = None
         self._handles_interrupt = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._shown: set[str] = set()
 
     # -- loading: nothing here may take time or need the event loop ----------------------------
 
@@ -231,6 +232,15 @@ class CScaleExtension(ExtensionApp):
         """Let the mounts show what jobs wrote to the buckets."""
         if self._mounts is not None:
             await self._mounts.refresh()
+
+    async def show_files(self, job: Job) -> None:
+        """Before anybody reads that a job has ended, its files are seen in the mounts.
+
+        Who was told opens them at once, and must not meet a listing from before.
+        """
+        if job.status.ended and job.id not in self._shown:
+            await self.refresh_mounts()
+            self._shown.add(job.id)
 
     def status(self) -> Status:
         """For ``GET status``."""

@@ -518,7 +518,7 @@ class Mount:
 
     async def refresh(self) -> None:
         """Forget what was listed, so that objects written past the mount are seen at once."""
-        if self.state != "ok":
+        if self.pid is None:
             return
         try:
             async with self._control() as client:

@@ -132,7 +132,9 @@ class JobHandler(_JobAnswers):
     @authorized
     async def get(self, job_id: str) -> None:
         backend = await self.extension.backend()
-        self.answer_job(await backend.jobs.get(job_id))
+        job = await backend.jobs.get(job_id)
+        await self.extension.show_files(job)
+        self.answer_job(job)
 
     @web.authenticated
     @authorized
