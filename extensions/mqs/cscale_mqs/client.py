@@ -21,6 +21,7 @@ from cscale_mqs.answers import json_answer
 from cscale_mqs.collection_search import matching
 from cscale_mqs.links import GEOJSON, QUERYABLES, SCHEMA, Links, link
 from cscale_mqs.middleware import decoded
+from cscale_mqs.problems import invalid
 from cscale_mqs.questions import (
     COLLECTIONS_PAGE,
     Requests,
@@ -115,6 +116,8 @@ class MQSClient(AsyncBaseCoreClient):  # type: ignore[misc]  # stac-fastapi is n
         """``GET /collections/{id}/items``."""
         refuse_unknown(request, self._requests.items)
         name = decoded(collection_id)
+        if given.get("collections") not in (None, "", name):
+            raise invalid(f"collections: these are the items of {name[:200]}", "Ask /search.")
         await self._service.collection(name)
         query = from_get({**given, "collections": [name]}, self._service.max_limit)
         links = Links(request)

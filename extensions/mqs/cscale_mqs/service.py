@@ -19,7 +19,7 @@ from cscale_core.catalog.health import HealthWatch
 from cscale_core.catalog.query import SearchQuery
 from cscale_core.catalog.registry import Registry
 from cscale_core.catalog.report import ProviderReport
-from cscale_core.errors import NotFound
+from cscale_core.errors import InvalidInput, NotFound
 from cscale_core.http import guarded_client
 from cscale_core.providers import Provider
 from cscale_mqs.config import Config
@@ -123,7 +123,7 @@ class MetadataService:
 
         Names of collections whose provider is not here, or is not asked, find nothing.
 
-        :raises InvalidInput: for a question that cannot be put, or a cursor that is none.
+        :raises InvalidInput: for a question that no archive can answer, or a cursor that is none.
         :raises Problem: 503 when too much is asked at the moment.
         """
         if query.collections:
@@ -134,6 +134,13 @@ class MetadataService:
             query = query.model_copy(update={"collections": asked})
         async with self._gate.turn():
             result = await self.federation.search(query, token)
+        refusals = [each for each in result.providers if each.status == "unsupported"]
+        if refusals and all(each.status in ("skipped", "unsupported") for each in result.providers):
+            raise InvalidInput(
+                f"No archive can answer this question. {refusals[0].error}".strip(),
+                hint="The filter asks for something that no archive knows and that cannot be "
+                "applied here.",
+            )
         return Page(
             result.items,
             self._reported(result.providers),
