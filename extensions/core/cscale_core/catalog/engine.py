@@ -147,8 +147,13 @@ class Engine:
             **{name: source.place() for name, source in self.sources.items()},
         }
         seen = self._state.seen
-        open_places = [place.reached for place in places.values() if place.open]
-        seen.forget(open_places, newest_first=_direction(self._query))
+        reached = [
+            # In an order of its own anything may still come.
+            None if place.mode == "own" else place.reached
+            for place in places.values()
+            if place.open
+        ]
+        seen.forget(reached, newest_first=_direction(self._query))
         if len(places) < 2:
             seen.products.clear()
         return State(places, seen)

@@ -396,7 +396,7 @@ class Source:
             highest = self._highest
             for entry in entries:
                 if highest is not None and entry.key < highest:
-                    self._ordered = False
+                    self._mode, self._ordered = "own", False
                     self._notes.append("its items do not come in the order it was asked for")
                     break
                 highest = entry.key

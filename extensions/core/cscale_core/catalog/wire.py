@@ -39,7 +39,8 @@ class Request:
     @property
     def key(self) -> str:
         """The same for the same request."""
-        return json.dumps([self.method, self.url, self.body, self.params], sort_keys=True)
+        parts = [self.method, self.url, self.body, self.params, self.headers]
+        return json.dumps(parts, sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
