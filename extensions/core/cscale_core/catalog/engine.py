@@ -158,12 +158,13 @@ class Engine:
             seen.products.clear()
         return State(places, seen)
 
-    async def all(self) -> AsyncGenerator[Item, None]:
-        """Every item of every source, in order."""
+    async def all(self) -> AsyncGenerator[list[Item], None]:
+        """Every item of every source in order, as many at a time as are there."""
         self._start()
+        fields = self._query.fields
         try:
-            async for item in self._merge.all():
-                yield trimmed(item, self._query.fields)
+            async for items in self._merge.all():
+                yield items if fields is None else [trimmed(item, fields) for item in items]
         finally:
             await self._stop()
 

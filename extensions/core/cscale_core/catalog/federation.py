@@ -164,10 +164,11 @@ class Federation:
         reading = Reading(self.site, self._book, None, None, reuse=False)
         engine = Engine(query, parts, State(), reading, self._joined)
         returned: Counter[str] = Counter()
-        async with aclosing(engine.all()) as items:
-            async for item in items:
-                returned[item[PROVIDER_MEMBER]] += 1
-                yield item
+        async with aclosing(engine.all()) as some:
+            async for items in some:
+                returned.update(item[PROVIDER_MEMBER] for item in items)
+                for item in items:
+                    yield item
         if on_report is not None:
             for report in engine.reports(returned):
                 on_report(report)

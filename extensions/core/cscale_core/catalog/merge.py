@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
 from cscale_core.catalog.order import Item, Key, moment_of
@@ -109,30 +109,35 @@ class Merge:
             self._look_ahead()
         return [self._result(group) for group in groups]
 
-    async def all(self) -> AsyncIterator[Item]:
-        """Every item; memory stays flat."""
+    async def all(self) -> AsyncGenerator[list[Item], None]:
+        """Every item, as many at a time as are there; memory stays flat."""
+        if not self._many:
+            for only in self._sources:
+                while await only.head():
+                    yield only.drain()
+            return
         held: deque[_Group] = deque()
         given = 0
         while True:
             if not self._heads.ready:
                 await self._heads.wait()
-            source = self._heads.first()
-            if source is None:
-                break
-            if not self._many:
-                yield self._heads.pop()
-                continue
-            product = self._product(source)
-            if not self._mirror(source, product):
-                held.append(self._new(source, product))
-            self._heads.pop()
-            while held and (len(held) > _MOST_HELD or _apart(held[0], held[-1])):
-                yield self._released(held.popleft())
-            given += 1
-            if given % _MOST_SEEN == 0:
+            ready: list[Item] = []
+            while self._heads.ready and (source := self._heads.first()):
+                product = self._product(source)
+                if not self._mirror(source, product):
+                    held.append(self._new(source, product))
+                self._heads.pop()
+                while held and (len(held) > _MOST_HELD or _apart(held[0], held[-1])):
+                    ready.append(self._released(held.popleft()))
+            given += len(ready)
+            if given > _MOST_SEEN:
+                given = 0
                 self._seen.forget((), newest_first=None, most=_MOST_SEEN)
-        while held:
-            yield self._released(held.popleft())
+            if ready:
+                yield ready
+            if self._heads.ready and self._heads.first() is None:
+                break
+        yield [self._released(group) for group in held]
 
     def _product(self, source: Source) -> bytes:
         return short(product_key(source.entries[0].item)) if self._many else b""

@@ -126,8 +126,7 @@ class Source:
         self._progress = 0
         self._handed_on = place.taken if place.mode == "whole" else 0
         self._last: deque[bytes | Item] = deque(place.last, maxlen=REMEMBERED)
-        # What was read whole is read from its beginning again.
-        self._known: dict[bytes, None] = dict.fromkeys(() if place.mode == "whole" else place.last)
+        self._known: dict[tuple[str | None, str], None] = {}
         self._reached: Item | float | None = place.reached
         self._highest: Key | None = None
         self._asked_for: dict[bytes, None] = dict.fromkeys(place.behind)
@@ -163,6 +162,16 @@ class Source:
         if not self._room.is_set() and self._wanted():
             self._room.set()
         return entry
+
+    def drain(self) -> list[Item]:
+        """Hand on everything that is there."""
+        items = [entry.item for entry in self.entries]
+        while len(self.entries) > 1:
+            self.entries.popleft()
+        self._handed_on += len(items) - 1
+        self._last.extend(items[-REMEMBERED:-1])
+        self.pop()
+        return items
 
     def place(self) -> Place:
         """Where to go on after what was handed on."""
@@ -376,10 +385,12 @@ class Source:
 
     def _entries(self, page: Page, start: int) -> list[Entry]:
         key, known, entries = self._key, self._known, []
+        # What was read whole is read from its beginning again.
+        before = self._start.last if self._progress < 3 and self._mode != "whole" else ()
         features = page.features[start:] if start else page.features
         for place, item in self._intake.accepted(features, page.url):
-            name = mark(item)
-            if name in known:
+            name = item.get("collection"), item["id"]
+            if name in known or (before and mark(item) in before):
                 # The pages overlap, or have shifted since the last one.
                 continue
             known[name] = None
