@@ -16,8 +16,9 @@ from cscale_core.catalog.merge import Merge
 from cscale_core.catalog.order import Item
 from cscale_core.catalog.place import MOST_FAILURES, Place
 from cscale_core.catalog.query import SearchQuery
+from cscale_core.catalog.reader import Reading
 from cscale_core.catalog.report import Found, ProviderReport, SearchResult
-from cscale_core.catalog.source import Reading, Source
+from cscale_core.catalog.source import Source
 from cscale_core.catalog.wire import order_of
 from cscale_core.providers import Provider
 

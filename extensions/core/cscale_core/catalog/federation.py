@@ -29,8 +29,8 @@ from cscale_core.catalog.items import PROVIDER_MEMBER, fault
 from cscale_core.catalog.kept import KeptPages
 from cscale_core.catalog.preselect import own_collections, why_not
 from cscale_core.catalog.query import SearchQuery
+from cscale_core.catalog.reader import Reading
 from cscale_core.catalog.report import Found, ProviderReport, SearchResult
-from cscale_core.catalog.source import Reading
 from cscale_core.errors import InvalidInput, NotFound, UpstreamError
 from cscale_core.http import Egress, site_egress
 from cscale_core.identity.tokens import TokenSource

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from cscale_core.catalog.order import Item, Key, moment_of
 from cscale_core.catalog.place import short
+from cscale_core.catalog.products import product_key
 from cscale_core.catalog.seen import WINDOW, Seen
 from cscale_core.catalog.source import Source
 
@@ -196,11 +197,3 @@ def _apart(first: _Group, last: _Group) -> bool:
     if first.moment is None or last.moment is None:
         return False
     return abs(first.moment - last.moment) > WINDOW
-
-
-def product_key(item: Item) -> str:
-    """What the same product has in common at every archive."""
-    collection = str(item.get("collection") or "").rpartition("|")[2]
-    moment = moment_of(item)
-    second = None if moment is None else int(moment)
-    return f"{item['id']}\n{collection}\n{second}"

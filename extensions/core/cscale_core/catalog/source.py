@@ -11,40 +11,30 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from cscale_core.catalog.capabilities import Capabilities, CapabilityBook
 from cscale_core.catalog.door import Door
 from cscale_core.catalog.filter import ItemFilter
 from cscale_core.catalog.intake import Intake
-from cscale_core.catalog.kept import KeptPages
 from cscale_core.catalog.order import Item, Key, key_of, moment_of
-from cscale_core.catalog.pages import Page, Pages, Unsupported
-from cscale_core.catalog.place import REMEMBERED, Mode, Place, mark, short
+from cscale_core.catalog.pages import Page, Unsupported
+from cscale_core.catalog.place import REMEMBERED, Mode, Place, mark
 from cscale_core.catalog.query import SearchQuery
+from cscale_core.catalog.reader import Reader, Reading
 from cscale_core.catalog.report import ProviderReport, ProviderStatus
-from cscale_core.catalog.static import read_static
-from cscale_core.catalog.wire import Request, extras_of, order_of
+from cscale_core.catalog.wire import extras_of, order_of
 from cscale_core.errors import CScaleError, UpstreamError, UpstreamTimeout
-from cscale_core.site import Site
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 MOST_SORTED = 2000
 """Items of one provider that are read and sorted here, when it does not sort."""
-# Empty pages in a row after which a provider is taken to have no end.
-_MOST_EMPTY = 10
 # Items read ahead of what was handed on.
 _MOST_AHEAD = 2000
 # Items handed on that are known again when a provider's pages overlap.
 _KNOWN_AGAIN = 2000
-_TRIES = 3
-_PAUSE = 0.2
 
 
 class Entry(NamedTuple):
@@ -54,22 +44,6 @@ class Entry(NamedTuple):
     item: Item
     page: Page
     place: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How much is read, and with what.
-
-    :param limit: how many items the merged page takes; None: everything is read, with patience
-        for each page instead of for the whole, and a failed page is asked for again.
-    :param reuse: whether pages kept before may be taken for answers.
-    """
-
-    site: Site
-    book: CapabilityBook
-    kept: KeptPages | None
-    limit: int | None
-    reuse: bool
 
 
 class Source:
@@ -101,8 +75,7 @@ class Source:
         self.mirrors = 0
         self.accepted = 0
         """Items that came in and can be used."""
-        # Both there once the provider has answered.
-        self._pages: Pages
+        # There once the provider has answered.
         self._intake: Intake
         self._door = door
         self._query = query
@@ -112,10 +85,9 @@ class Source:
         self._on_read = on_read
         self._key = key_of(order_of(query))
         self._extras = extras_of(query)
+        self._reader = Reader(door, query, self._extras, place, reading)
         self._mode: Mode = place.mode
-        self._sent = place.sent
         self._error = ""
-        self._cut = ""
         self._notes: list[str] = []
         self._ordered = place.mode != "own"
         self._matched: int | None = None
@@ -123,17 +95,11 @@ class Source:
         self._upcoming = place.request
         self._begun = False
         self._drained = False
-        self._progress = 0
         self._handed_on = place.taken if place.mode == "whole" else 0
         self._last: deque[bytes | Item] = deque(place.last, maxlen=REMEMBERED)
         self._known: dict[tuple[str | None, str], None] = {}
         self._reached: Item | float | None = place.reached
         self._highest: Key | None = None
-        self._asked_for: dict[bytes, None] = dict.fromkeys(place.behind)
-        self._contents: set[int] = set()
-        self._empty = 0
-        self._ahead: asyncio.Task[Page] | None = None
-        self._left = self.provider.deadline
         self._begin = time.monotonic()
         self._elapsed: float | None = None
         self._starving = False
@@ -150,7 +116,6 @@ class Source:
             self._room.set()
             self._news.clear()
             await self._news.wait()
-        self._starving = False
         return bool(self.entries)
 
     def pop(self) -> Entry:
@@ -178,7 +143,7 @@ class Source:
         if self._start.done:
             return self._start
         failed = self.status in ("error", "timeout")
-        stuck = failed and not self._progress
+        stuck = failed and not self._reader.progress
         place = Place(
             mode=self._mode,
             request=self._upcoming,
@@ -186,7 +151,7 @@ class Source:
             reached=moment_of(self._reached) if isinstance(self._reached, dict) else self._reached,
             failures=self._start.failures + 1 if stuck else 0,
             count=self._count,
-            sent=self._sent,
+            sent=self._reader.sent,
         )
         if self._mode == "whole":
             place.request, place.taken = self._start.request, self._handed_on
@@ -198,22 +163,15 @@ class Source:
         else:
             place.done = self._drained
         if place.request is not None:
-            place.behind = self._behind(place.request)
+            place.behind = self._reader.behind(place.request)
         return place
-
-    def _behind(self, request: Request) -> tuple[bytes, ...]:
-        """The pages read up to this one, for noticing a next link that leads back."""
-        names = list(self._asked_for)
-        here = short(request.key)
-        end = names.index(here) + 1 if here in self._asked_for else len(names)
-        return tuple(names[max(0, end - REMEMBERED) : end])
 
     def report(self, returned: int) -> ProviderReport:
         """What the provider did so far.
 
         :param returned: how many of its items are in the answer.
         """
-        notes = [self._intake.note() if self._begun else "", *self._notes]
+        notes = [self._intake.note() if self._begun else "", *self._notes, *self._reader.notes]
         if self.status in ("error", "timeout") and self.accepted:
             notes.append(f"{self.accepted} items came before it failed")
         place = self.place()
@@ -224,7 +182,7 @@ class Source:
             status=self.status,
             matched=self._matched if self._matched is not None else self._count,
             returned=returned,
-            pages=self._pages_read(),
+            pages=self._reader.read,
             elapsed=round(self._elapsed or time.monotonic() - self._begin, 3),
             error=self._error,
             note="; ".join(filter(None, notes)),
@@ -237,17 +195,12 @@ class Source:
     @property
     def healthy(self) -> bool:
         """Whether asking it again is worth another page."""
-        return self.status == "ok" or self._progress > 0
+        return self.status == "ok" or self._reader.progress > 0
 
     @property
     def count(self) -> int | None:
         """How many items it has for the question, if that is known."""
         return self._count
-
-    def _pages_read(self) -> int:
-        if self.provider.kind == "static":
-            return self._progress
-        return self._pages.read if self._begun else 0
 
     def _applied_here(self) -> list[str]:
         if not self._begun:
@@ -259,7 +212,9 @@ class Source:
             "sortby": ["sortby"] * bool(query.sortby),
             "fields": ["fields"] * (self._extras.fields is not None),
         }
-        return [name for part, names in given.items() if part not in self._sent for name in names]
+        return [
+            name for part, names in given.items() if part not in self._reader.sent for name in names
+        ]
 
     # The side of the provider.
 
@@ -281,10 +236,7 @@ class Source:
             self.status = "error"
             self._error = f"{title} answered in a way that could not be read."
         finally:
-            if self._ahead is not None:
-                self._ahead.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await self._ahead
+            await self._reader.close()
             self._finish()
 
     def _finish(self) -> None:
@@ -310,57 +262,26 @@ class Source:
             last = page
         while True:
             self._upcoming = last.next
-            following = await self._after(last)
+            if last.next is not None:
+                await self._wait_for_room()
+            following = await self._reader.after(last)
             if following is None:
                 self._drained = True
-                if self._cut:
-                    raise UpstreamError(self._cut)
+                if self._reader.missing:
+                    raise UpstreamError(self._reader.missing)
                 return
             self._push(self._entries(following, 0))
             last = following
 
     async def _open(self) -> Page:
         """The page to begin in."""
-        provider, reading = self.provider, self._reading
-        if provider.kind == "static":
-            content = await self._within(
-                read_static(self._door, self._query, reading.kept, reuse=reading.reuse)
-            )
-            self._cut = content.error
-            page, there = content.page, frozenset[str]()
-        else:
-            capabilities = await self._within(reading.book.of(self._door))
-            size = provider.limit
-            if reading.limit is not None and not self._work_here(capabilities):
-                size = min(size, reading.limit)
-            pages = Pages(
-                self._door,
-                capabilities,
-                self._query,
-                self._extras,
-                size,
-                reading.kept,
-                reuse=reading.reuse,
-            )
-            self._pages = pages
-            request = self._start.request
-            page = await self._patiently(
-                pages.first if request is None else lambda: pages.at(request)
-            )
-            if request is None:
-                self._sent = pages.sent.parts
-            there = frozenset(self._sent)
-        self._intake = Intake(provider.id, reading.site, self._check("filter" in there))
+        page = await self._reader.open()
+        self._intake = Intake(
+            self.provider.id, self._reading.site, self._check("filter" in self._reader.sent)
+        )
         self._begun = True
-        self._progress += 1
         self._matched = page.matched
-        self._asked_for[short(page.request.key)] = None
         return page
-
-    def _work_here(self, capabilities: Capabilities) -> bool:
-        """Whether more of the provider's items may be needed than the page takes."""
-        offered = self._extras.offered(capabilities)
-        return not offered.sortby or (self._extras.filter is not None and offered.filter is None)
 
     def _check(self, filtered_there: bool) -> ItemFilter:
         condition = self._query.condition
@@ -386,7 +307,7 @@ class Source:
     def _entries(self, page: Page, start: int) -> list[Entry]:
         key, known, entries = self._key, self._known, []
         # What was read whole is read from its beginning again.
-        before = self._start.last if self._progress < 3 and self._mode != "whole" else ()
+        before = self._start.last if self._reader.progress < 3 and self._mode != "whole" else ()
         features = page.features[start:] if start else page.features
         for place, item in self._intake.accepted(features, page.url):
             name = item.get("collection"), item["id"]
@@ -417,6 +338,7 @@ class Source:
         if entries:
             if not told:
                 self._on_found(self, [entry.item for entry in entries])
+            self._starving = False
             self._news.set()
 
     async def _choose(self, page: Page, start: int) -> Page:
@@ -424,7 +346,7 @@ class Source:
         again = self._mode == "whole"
         entries = self._entries(page, start)
         if not again:
-            if "sortby" in self._sent and _in_order(entries):
+            if "sortby" in self._reader.sent and _in_order(entries):
                 self._mode = "asked"
                 if self._intake.exact:
                     self._count = page.matched
@@ -434,7 +356,7 @@ class Source:
         gathered, last, whole = entries, page, page.next is None
         try:
             while not whole and self._worth_it(page, len(gathered), again=again):
-                following = await self._after(last, wait=False)
+                following = await self._reader.after(last)
                 if following is None:
                     whole = True
                     break
@@ -486,47 +408,13 @@ class Source:
 
     def _own_order(self, page: Page) -> None:
         self._mode, self._ordered = "own", False
-        sorts = "sortby" in self._sent
+        sorts = "sortby" in self._reader.sent
         failing = "says that it sorts and does not" if sorts else "cannot sort"
         self._notes.append(
             f"it {failing}, and has too much to be sorted here: its own order is kept"
         )
         if self._intake.exact:
             self._count = page.matched
-
-    async def _after(self, page: Page, *, wait: bool = True) -> Page | None:
-        """The page after this one, when it is wanted; None when there is none."""
-        request = page.next
-        if request is None:
-            return None
-        name = short(request.key)
-        if name in self._asked_for:
-            self._notes.append("its next link leads back to a page already read")
-            return None
-        self._asked_for[name] = None
-        pages = self._pages
-        if self._reading.limit is None and wait:
-            self._ahead = asyncio.create_task(self._patiently(lambda: pages.at(request)))
-        if wait:
-            await self._wait_for_room()
-        ahead, self._ahead = self._ahead, None
-        following = (
-            await self._patiently(lambda: pages.at(request)) if ahead is None else await ahead
-        )
-        self._progress += 1
-        if not following.features:
-            self._empty += 1
-            if self._empty >= _MOST_EMPTY:
-                self._notes.append("reading stopped, because its pages stay empty")
-                return None
-            return following
-        self._empty = 0
-        content = hash(tuple(_name(item) for item in following.features))
-        if content in self._contents:
-            self._notes.append("reading stopped, because its pages repeat")
-            return None
-        self._contents.add(content)
-        return following
 
     def _wanted(self) -> bool:
         """Whether more should be read now."""
@@ -543,32 +431,6 @@ class Source:
             self._room.clear()
             await self._room.wait()
 
-    async def _patiently(self, ask: Callable[[], Awaitable[Page]]) -> Page:
-        """A page, asked for again after a passing failure where everything is read."""
-        for attempt in range(1, _TRIES + 1):
-            try:
-                return await self._within(ask())
-            except (TimeoutError, UpstreamError) as failure:
-                passing = isinstance(failure, TimeoutError) or failure.retryable
-                last = attempt == _TRIES or not self._progress
-                if self._reading.limit is not None or not passing or last:
-                    raise
-                await asyncio.sleep(_PAUSE * attempt)
-        raise AssertionError("unreachable")
-
-    async def _within(self, work: Awaitable[_T]) -> _T:
-        """The result of some work of the provider, within the time it has left."""
-        begun = time.monotonic()
-        async with asyncio.timeout(self._left):
-            result = await work
-        if self._reading.limit is not None:
-            self._left -= time.monotonic() - begun
-        return result
-
 
 def _in_order(entries: Sequence[Entry]) -> bool:
     return all(before.key <= after.key for before, after in pairwise(entries))
-
-
-def _name(item: object) -> object:
-    return item.get("id") if isinstance(item, dict) else None
