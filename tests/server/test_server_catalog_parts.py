@@ -262,6 +262,15 @@ def test_pictures_are_tried_the_best_first_and_only_those_that_can_be_shown() ->
             {"rel": "preview", "href": "http://a/page", "type": "text/html"},
             {"rel": "root", "href": "http://a/"},
         ],
+        **{
+            "cscale:mirrors": [
+                {
+                    "provider": "b",
+                    "href": "http://b/items/scene",
+                    "assets": {"thumbnail": {"href": "http://b/t.png"}},
+                }
+            ]
+        },
     )
     assert addresses(whole) == [
         "s3://foreign/t.png",
@@ -269,6 +278,7 @@ def test_pictures_are_tried_the_best_first_and_only_those_that_can_be_shown() ->
         "http://a/items/old.png",
         "http://a/look.webp",
         "http://a/ql.jpg",
+        "http://b/t.png",
     ]
 
 

@@ -15,10 +15,11 @@ from pydantic_core import to_json
 
 from cscale_core.addresses import localise
 from cscale_core.catalog.items import PROVIDER_MEMBER
+from cscale_core.catalog.mirrors import MIRRORS_MEMBER
 from cscale_core.catalog.report import Found, ProviderReport
 from cscale_core.errors import InvalidInput, NotFound
 from cscale_core.site import Site
-from cscale_server.catalog.slim import MIRRORS_MEMBER, slim
+from cscale_server.catalog.slim import slim
 from cscale_server.catalog.store import ItemStore
 from cscale_server.models import PageLine, ProvidersAnswer, ReportLine, SearchAnswer
 

@@ -19,8 +19,8 @@ from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 
 from cscale_core.catalog.interval import item_interval
+from cscale_core.catalog.mirrors import MIRRORS_MEMBER
 
-MIRRORS_MEMBER = "cscale:mirrors"
 MAX_VERTICES = 60
 
 _DECIMALS = 5

@@ -19,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 
 from cscale_core.addresses import ObjectAddress, readable
 from cscale_core.catalog.items import PROVIDER_MEMBER, self_link
+from cscale_core.catalog.mirrors import MIRRORS_MEMBER
 from cscale_core.errors import CScaleError, NotFound, UpstreamError, UpstreamTimeout
 from cscale_core.http import fetch, origin, site_egress
 from cscale_core.site import Site
@@ -66,18 +67,24 @@ def addresses(item: dict[str, Any]) -> list[str]:
     """Where an item says that a picture of it is, the best first.
 
     Assets with the role ``thumbnail`` (or, in older items, that name), links with ``rel=preview``,
-    assets with the role ``overview``; not those that state a media type we do not show.
+    assets with the role ``overview``; not those that state a media type we do not show. After
+    its own, those that only its mirrors have.
     """
+    found = dict.fromkeys(_own(item))
+    for mirror in item.get(MIRRORS_MEMBER) or ():
+        found |= dict.fromkeys(_own(mirror))
+    return list(found)
+
+
+def _own(item: dict[str, Any]) -> Iterator[str]:
     base = self_link(item)
-    found: dict[str, None] = {}
     for entry in (*_assets(item, "thumbnail"), *_previews(item), *_assets(item, "overview")):
         for href in _hrefs(entry):
             try:
                 relative = base and not urlsplit(href).scheme and not href.startswith("/")
-                found.setdefault(urljoin(base, href) if relative else href)
+                yield urljoin(base, href) if relative else href
             except ValueError:
                 continue  # an address such as http://[ names nothing
-    return list(found)
 
 
 def _assets(item: dict[str, Any], role: str) -> Iterator[dict[str, Any]]:
