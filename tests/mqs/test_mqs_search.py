@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+ARCHIVES = {"alpha", "still", "plain"}
+
 
 def every_page(mqs: Any, made: SimpleNamespace, method: str, **asked: Any) -> list[dict[str, Any]]:
     """All pages of a search, by its next links as a client follows them."""
@@ -48,7 +50,7 @@ def test_pages_of_all_archives_are_one_list_newest_first(
     assert len(found) == len(set(found)) == 23 + 9 + 28
     assert times(pages) == sorted(times(pages), reverse=True)
     assert {len(page["features"]) for page in pages[:-1]} == {7}
-    assert {name.split("|")[0] for name, _ in found} == {"alpha", "still", "plain"}
+    assert {name.split("|")[0] for name, _ in found} == ARCHIVES
 
 
 def test_every_page_says_what_each_provider_did(mqs: Any) -> None:
@@ -165,11 +167,26 @@ def test_the_order_asked_for_holds_over_all_pages_and_archives(
     assert values == sorted(values, reverse=reverse)
 
 
+def test_the_query_extension_says_the_same_as_a_filter(mqs: Any, made: SimpleNamespace) -> None:
+    def found(**query: Any) -> int:
+        return len(named(every_page(mqs, made, "POST", query=query, limit=100)))
+
+    assert found(platform={"startsWith": "sentinel-2"}) == 60
+    assert found(platform={"startsWith": "sentinel_2"}) == 0, "no wildcard"
+    assert found(platform={"endsWith": "2a", "contains": "nel"}) == 60
+    assert found(platform={"contains": "%"}) == 0
+    assert found(platform={"in": ["sentinel-2a"]}, **{"eo:cloud_cover": {"gt": 4, "lt": 8}}) == 2
+    everything = mqs.get("/search", query='{"eo:cloud_cover": {"eq": 50}}', limit=100).json()
+    assert sorted(made.ids(everything)) == ["p20", *(f"s{n:02d}" for n in range(3, 12))]
+
+
 def test_fields_leave_members_out_and_keep_what_names_an_item(mqs: Any) -> None:
     for answer in (
         mqs.get("/search", fields="id,properties.eo:cloud_cover", limit=40),
         mqs.post(fields={"include": ["id", "properties.eo:cloud_cover"]}, limit=40),
     ):
+        assert len(answer.json()["features"]) == 40
+        assert {each["collection"].split("|")[0] for each in answer.json()["features"]} == ARCHIVES
         for found in answer.json()["features"]:
             members = {name for name in found if not name.startswith("cscale:")}
             assert members == {"type", "id", "collection", "properties"}
@@ -247,7 +264,8 @@ def test_a_large_page_is_cut_to_what_is_offered(launch: Callable[..., Any]) -> N
         ({"filter": {"op": "=", "args": [{"property": "collection"}, "alpha|s2"]}}, "collections"),
         ({"filter": "a" * 9000, "filter-lang": "cql2-text"}, ""),
         ({"filter-crs": "EPSG:3857", "filter": {"op": "=", "args": [1, 1]}}, "CRS84"),
-        ({"query": {"a": {"startsWith": "x"}}}, "startsWith"),
+        ({"query": {"a": {"startsWith": 1}}}, "startsWith"),
+        ({"query": {"a": {"near": 1}}}, "near"),
         ({"sortby": [{"field": "a b", "direction": "asc"}]}, "sortby"),
         ({"token": "made up"}, ""),
         ({"colections": ["s2"]}, "colections"),

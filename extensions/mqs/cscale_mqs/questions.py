@@ -8,6 +8,7 @@ left out silently would make the answer a lie.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
@@ -57,6 +58,8 @@ _SORT_CLASSES = [
 ]
 # The Query extension's operators that say the same in CQL2.
 _OPERATORS = {"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "in": "in"}
+_PATTERNS = {"startsWith": "{}%", "endsWith": "%{}", "contains": "%{}%"}
+_WILDCARD = re.compile(r"([%_\\])")
 _SPELLED = {"filter_expr": "filter", "filter_lang": "filter-lang", "filter_crs": "filter-crs"}
 
 
@@ -291,12 +294,14 @@ def _conditions(query: Any) -> list[dict[str, Any]]:
         if not isinstance(wanted, dict) or not wanted:
             raise invalid(f"query: {name}: an object of operators is expected"[:300])
         for operator, value in wanted.items():
-            if operator not in _OPERATORS:
-                raise invalid(
-                    f"query: {operator} is not offered"[:300], "Say it in CQL2, with filter."
-                )
             prop = {"property": name.removeprefix("properties.")}
-            found.append({"op": _OPERATORS[operator], "args": [prop, value]})
+            if operator in _PATTERNS and isinstance(value, str):
+                pattern = _PATTERNS[operator].format(_WILDCARD.sub(r"\\\1", value))
+                found.append({"op": "like", "args": [prop, pattern]})
+            elif operator in _OPERATORS:
+                found.append({"op": _OPERATORS[operator], "args": [prop, value]})
+            else:
+                raise invalid(f"query: {name}: {operator} cannot be asked so"[:300])
     if not found:
         raise invalid("query: an object of properties is expected")
     return found
