@@ -15,8 +15,18 @@ from urllib.parse import urlsplit
 
 import yaml
 from platformdirs import user_data_path
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from cscale_core.providers import Provider, SiteRegistry, with_archives
 
 SETTINGS_FILE_VARIABLE = "CSCALE_SETTINGS_FILE"
 SETTINGS_FILE_NAME = "cscale.yaml"
@@ -130,18 +140,6 @@ class CatalogueSettings(_Model):
     )
 
 
-class ProviderSettings(_Model):
-    """One further STAC API that is searched."""
-
-    id: str = Field(
-        pattern=r"^[A-Za-z0-9._-]+$", description="Name by which searches and items refer to it."
-    )
-    title: str = Field(description="Name shown to people.")
-    url: HttpUrl = Field(description="Root of the STAC API.")
-    deadline: float = Field(default=20.0, gt=0, description="Seconds allowed for one search.")
-    limit: int = Field(default=100, gt=0, le=10_000, description="Items asked per page.")
-
-
 class OpenEOSettings(_Model):
     """One openEO back end that is offered."""
 
@@ -217,8 +215,20 @@ class Settings(BaseSettings):
     identity: IdentitySettings = IdentitySettings()
     storage: StorageSettings = StorageSettings()
     catalogue: CatalogueSettings = CatalogueSettings()
-    providers: tuple[ProviderSettings, ...] = Field(
-        default=(), description="Further STAC APIs that are searched beside the catalogue."
+    providers: tuple[Provider, ...] = Field(
+        default=(),
+        description="Further STAC APIs and static catalogues that are searched beside the "
+        "catalogue, the nearest first.",
+    )
+    archives: dict[str, bool] = Field(
+        default_factory=dict,
+        description="Public archives that are shipped, such as cdse, and whether they are on; all "
+        "are off until named. They are searched after the providers.",
+    )
+    site_registry: SiteRegistry | None = Field(
+        default=None,
+        description="The site registry (GOCDB) from which further providers are read; none: "
+        "nowhere.",
     )
     openeo: tuple[OpenEOSettings, ...] = Field(
         default=(), description="openEO back ends that are offered."
@@ -245,6 +255,25 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment over the file's members, which arrive as initial values."""
         return (env_settings, init_settings)
+
+    @field_validator("providers", "site_registry")
+    @classmethod
+    def _encrypted(cls, value: Any) -> Any:
+        """Tokens go there, and what comes back is believed: the same rule as for services."""
+        for each in value if isinstance(value, tuple) else (value,):
+            if each is not None:
+                _http_url(each.url)
+        return value
+
+    @model_validator(mode="after")
+    def _known_archives(self) -> Settings:
+        with_archives(self.providers, self.archives)
+        return self
+
+    @property
+    def all_providers(self) -> tuple[Provider, ...]:
+        """The declared providers, then the archives that are on."""
+        return with_archives(self.providers, self.archives)
 
     @model_validator(mode="after")
     def _resolve(self) -> Settings:

@@ -11,7 +11,7 @@ Nothing here is secret: a login names its source, never the password.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from importlib import resources
@@ -27,7 +27,7 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
-    field_validator,
+    model_validator,
 )
 
 from cscale_core.errors import InvalidInput
@@ -231,16 +231,40 @@ class SiteRegistry(_Model):
 
 
 class ProvidersFile(_Model):
-    """A file that declares providers."""
+    """A file that declares providers; a list of them alone is one too."""
 
-    providers: tuple[Provider, ...] = Field(description="The nearest first.")
+    providers: tuple[Provider, ...] = Field(default=(), description="The nearest first.")
+    archives: dict[str, bool] = Field(
+        default_factory=dict,
+        description="Archives that are shipped, such as cdse, and whether they are on; they come "
+        "after the providers.",
+    )
+    site_registry: SiteRegistry | None = Field(
+        default=None, description="Where further providers are read from; none: nowhere."
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="host or host:port that may be asked although private or loopback.",
+    )
+    entitlements: tuple[str, ...] = Field(
+        default=(), description="AARC entitlements of whoever asks, for the providers' policies."
+    )
 
-    @field_validator("providers")
+    @model_validator(mode="before")
     @classmethod
-    def _unique(cls, value: tuple[Provider, ...]) -> tuple[Provider, ...]:
-        if twice := repeated(value):
-            raise ValueError(f"two providers have the id {', '.join(twice)}")
-        return value
+    def _list_alone(cls, value: Any) -> Any:
+        return {"providers": value} if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _known_and_unique(self) -> ProvidersFile:
+        # The archives that are shipped are such a file themselves.
+        if self.archives or repeated(self.providers):
+            with_archives(self.providers, self.archives)
+        return self
+
+    def everything(self) -> tuple[Provider, ...]:
+        """The providers, then the archives that are on."""
+        return with_archives(self.providers, self.archives)
 
 
 def repeated(providers: Iterable[Provider]) -> list[str]:
@@ -248,29 +272,53 @@ def repeated(providers: Iterable[Provider]) -> list[str]:
     return [name for name, n in Counter(each.id for each in providers).items() if n > 1]
 
 
-def read_providers(text: str, name: str) -> tuple[Provider, ...]:
-    """The providers declared by a YAML text.
+def with_archives(
+    providers: Iterable[Provider], archives: Mapping[str, bool]
+) -> tuple[Provider, ...]:
+    """Declared providers, and after them the shipped archives that are on.
+
+    A variable's name holds no hyphen, so ``earth_search`` is ``earth-search`` too. A declared
+    provider with the id of an archive takes its place.
+
+    :raises ValueError: for an archive that is not shipped, or two providers of one id.
+    """
+    declared = tuple(providers)
+    if twice := repeated(declared):
+        raise ValueError(f"two providers have the id {', '.join(twice)}")
+    chosen = {name.replace("_", "-"): on for name, on in archives.items()}
+    shipped = shipped_providers() if chosen else {}
+    if unknown := chosen.keys() - shipped.keys():
+        raise ValueError(
+            f"there is no archive {', '.join(sorted(unknown))}; there are {', '.join(shipped)}"
+        )
+    ids = {each.id for each in declared}
+    return (
+        *declared,
+        *(each for name, each in shipped.items() if chosen.get(name) and name not in ids),
+    )
+
+
+def read_providers(text: str, name: str) -> ProvidersFile:
+    """What a YAML text declares.
 
     :param name: what the text is called in an error.
     :raises InvalidInput: which says every wrong member and where it is.
     """
+    hint = "Its form is in docs/reference/providers.md."
     try:
-        return ProvidersFile.model_validate(yaml.safe_load(text)).providers
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{name} is not YAML: {error}") from error
+        return ProvidersFile.model_validate(yaml.safe_load(text))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InvalidInput(f"{name} is not YAML: {error}", hint=hint) from error
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc']) or 'file'}: {problem['msg']}"
             for problem in error.errors(include_url=False, include_input=False)
         )
-        raise InvalidInput(
-            f"{name} does not declare providers: {wrong}.",
-            hint="Its form is in docs/reference/providers.md.",
-        ) from error
+        raise InvalidInput(f"{name} does not declare providers: {wrong}.", hint=hint) from error
 
 
-def load_providers(path: str | Path) -> tuple[Provider, ...]:
-    """The providers that a file declares.
+def load_providers_file(path: str | Path) -> ProvidersFile:
+    """What a file declares.
 
     :raises InvalidInput: when it cannot be read, or says something wrong.
     """
@@ -281,8 +329,16 @@ def load_providers(path: str | Path) -> tuple[Provider, ...]:
     return read_providers(text, f"The providers' file {path}")
 
 
+def load_providers(path: str | Path) -> tuple[Provider, ...]:
+    """The providers of a file: those it declares, then the archives it switches on.
+
+    :raises InvalidInput: when it cannot be read, or says something wrong.
+    """
+    return load_providers_file(path).everything()
+
+
 @cache
 def shipped_providers() -> dict[str, Provider]:
     """The public archives that come with the package, by id; each is off until it is named."""
     text = resources.files(__package__).joinpath("providers.yaml").read_text(encoding="utf-8")
-    return {each.id: each for each in read_providers(text, "providers.yaml")}
+    return {each.id: each for each in read_providers(text, "providers.yaml").providers}

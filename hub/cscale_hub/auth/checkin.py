@@ -208,7 +208,7 @@ class CheckinAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
         }
 
     def _roles(self, state: dict[str, Any]) -> dict[str, frozenset[str]]:
-        return vo_roles(_entitlements(state[self.user_auth_state_key]), self.vo_rules)
+        return vo_roles(entitlements(state[self.user_auth_state_key]), self.vo_rules)
 
     def _model(self, state: dict[str, Any]) -> dict[str, Any]:
         """JupyterHub's model of the user: nobody is an administrator by login."""
@@ -229,7 +229,7 @@ class CheckinAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
         if vo_names(auth_model.get("groups") or ()):
             return True
         userinfo = auth_model["auth_state"][self.user_auth_state_key]
-        parsed = [membership for value in _entitlements(userinfo) if (membership := parse(value))]
+        parsed = [membership for value in entitlements(userinfo) if (membership := parse(value))]
         raise NoAcceptedVO(
             memberships=sorted({membership.group for membership in parsed}),
             accepted=sorted(rule.name for rule in self.vo_rules),
@@ -334,7 +334,7 @@ class CheckinAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
         return self._state(tokens, claims, userinfo)
 
 
-def _entitlements(userinfo: dict[str, Any]) -> list[str]:
+def entitlements(userinfo: dict[str, Any]) -> list[str]:
     """Both spellings Check-in uses; anything that is not a string is left out."""
     found: list[str] = []
     for claim in ("eduperson_entitlement", "entitlements"):

@@ -25,6 +25,7 @@ from typing import Any, Self
 import httpx
 from pydantic import ValidationError
 
+from cscale_core.providers import Provider
 from cscale_hub.local import services, system
 from cscale_hub.local.layout import Layout
 from cscale_hub.local.people import ensure_people, passwords_file
@@ -32,7 +33,6 @@ from cscale_hub.local.ports import choose, is_free
 from cscale_hub.local.processes import end_processes, federation_processes, start_ticks
 from cscale_hub.local.secrets import SecretError, read_secret
 from cscale_hub.settings import (
-    ProviderSettings,
     Settings,
     SettingsError,
     describe,
@@ -94,7 +94,7 @@ class Federation:
 
     :param archive_root: a folder of STAC items with COGs for site B, instead of simulated scenes.
     :param extra_providers: further STAC APIs to search, as mappings of
-        :class:`~cscale_hub.settings.ProviderSettings`.
+        :class:`~cscale_core.providers.Provider`.
     :param extra_hosts: further hosts that users' servers may ask.
     :param without: services that are not started, for tests that do not need them.
     :param port: the port to open in the browser; else the one of last time, else 8000.
@@ -121,7 +121,7 @@ class Federation:
                 archive_root=archive_root.absolute() if archive_root else None,
                 archive_title=archive_title,
                 extra_providers=tuple(
-                    ProviderSettings.model_validate(provider) for provider in extra_providers
+                    Provider.model_validate(provider) for provider in extra_providers
                 ),
                 extra_hosts=tuple(extra_hosts),
                 without=frozenset(without),
@@ -183,6 +183,7 @@ class Federation:
             "catalogue": settings.catalogue.url,
             **{provider.id: provider.url for provider in settings.providers},
             **{backend.id: backend.url for backend in settings.openeo},
+            "mqs": f"{self.hub_url}/services/mqs",
             "broker": settings.broker.url,
         }
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from cscale_core.providers import Provider
 from cscale_hub.broker.config import BrokerConfig, S3Access
 from cscale_hub.local.archive.config import ArchiveConfig
 from cscale_hub.local.catalogue.config import CatalogueConfig, WriterRule
@@ -38,11 +39,11 @@ from cscale_hub.local.seaweedfs.config import (
 from cscale_hub.local.secrets import ensure_secret, write_secret
 from cscale_hub.settings import (
     OpenEOSettings,
-    ProviderSettings,
     ServiceSettings,
     Settings,
     dump_settings,
 )
+from cscale_hub.spawn.site import registry, searched
 from cscale_hub.vos import VOFile
 
 REALM = "/auth/realms/egi"
@@ -67,6 +68,7 @@ PORT_NAMES = (
     "catalogue",
     SITE_B,
     SITE_C,
+    "mqs",
     "openeo",
     "broker",
 )
@@ -94,7 +96,7 @@ class Wishes:
 
     archive_root: Path | None = None
     archive_title: str = "Archive of site B"
-    extra_providers: tuple[ProviderSettings, ...] = ()
+    extra_providers: tuple[Provider, ...] = ()
     extra_hosts: tuple[str, ...] = ()
     without: frozenset[str] = frozenset()
 
@@ -141,12 +143,12 @@ def resolved_settings(settings: Settings, ports: Mapping[str, int], wishes: Wish
     hub_url = f"http://127.0.0.1:{ports['hub']}"
     layout = Layout(settings.data)
     own = [
-        ProviderSettings(
+        Provider(
             id=SITE_B,
             title=wishes.archive_title,
             url=f"http://127.0.0.1:{ports[SITE_B]}",
         ),
-        ProviderSettings(
+        Provider(
             id=SITE_C,
             title="Archive of site C (down)",
             url=f"http://127.0.0.1:{ports[SITE_C]}",
@@ -308,6 +310,19 @@ def _openeo(settings: Settings, vos: VOFile, layout: Layout, port: int) -> dict[
     }
 
 
+def _mqs(settings: Settings, layout: Layout, port: int) -> dict[str, Any]:
+    """A plain mapping: the hub does not import the Metadata Query Service."""
+    return {
+        "port": port,
+        "prefix": "/services/mqs",
+        "public_url": f"http://127.0.0.1:{settings.hub.port}/services/mqs",
+        "providers": searched(settings),
+        "site_registry": registry(settings),
+        "allowed_hosts": list(settings.allowed_hosts),
+        "data_dir": str(layout.service("mqs")),
+    }
+
+
 def _broker(settings: Settings, layout: Layout, port: int) -> BrokerConfig:
     return BrokerConfig(
         port=port,
@@ -325,8 +340,8 @@ def _broker(settings: Settings, layout: Layout, port: int) -> BrokerConfig:
     )
 
 
-SERVICES = ("issuer", "s3", "catalogue", SITE_B, "openeo", "broker")
-ROUTED = frozenset({"catalogue", "openeo", "broker"})
+SERVICES = ("issuer", "s3", "catalogue", SITE_B, "mqs", "openeo", "broker")
+ROUTED = frozenset({"catalogue", "mqs", "openeo", "broker"})
 
 
 def programs(
@@ -376,6 +391,15 @@ def programs(
                 data_dir=layout.service("archive") / "index",
                 title=wishes.archive_title,
             ),
+        ),
+        Program(
+            "mqs",
+            "metadata query service",
+            "cscale_mqs",
+            ports["mqs"],
+            f"{local['mqs']}/services/mqs/healthz",
+            _mqs(settings, layout, ports["mqs"]),
+            routed=True,
         ),
         Program(
             "openeo",

@@ -21,6 +21,7 @@ import yaml
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 from traitlets import Instance, default
 
+from cscale_hub.auth.checkin import entitlements
 from cscale_hub.local.layout import Layout
 from cscale_hub.local.processes import FEDERATION_VARIABLE
 from cscale_hub.local.run import bound_to_parent, open_log
@@ -104,7 +105,8 @@ class LocalSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterH
         auth_state = await self.user.get_auth_state() or {}
         roles = roles_in_groups(group.name for group in self.user.groups)
         display_name = str(auth_state.get("display_name") or "")
-        await asyncio.to_thread(self._prepare, display_name, roles)
+        claims = entitlements(auth_state.get(self.authenticator.user_auth_state_key) or {})
+        await asyncio.to_thread(self._prepare, display_name, roles, claims)
         self.default_url = self._first_page()
         log = open_log(self.layout.log(f"user-{self.user.name}"))
         self.popen_kwargs = {
@@ -117,7 +119,9 @@ class LocalSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterH
         finally:
             os.close(log)
 
-    def _prepare(self, display_name: str, roles: dict[str, frozenset[str]]) -> None:
+    def _prepare(
+        self, display_name: str, roles: dict[str, frozenset[str]], claims: list[str]
+    ) -> None:
         """Everything on disk; runs in a thread."""
         home = Path(self.home_dir)
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -137,6 +141,7 @@ class LocalSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterH
             roles=roles,
             mount=self.mount,
             mount_mode=mode,
+            entitlements=claims,
         )
         write_secret(state / "site.yaml", yaml.safe_dump(document, sort_keys=False))
         (state / "jupyter" / "jupyter_server_config.json").write_text(

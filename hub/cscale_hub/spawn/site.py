@@ -6,7 +6,7 @@ user's world), a test validates what is built here with it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,25 @@ from cscale_hub.storage import VOStorage, grants
 from cscale_hub.vos import VOFile
 
 COMMUNITY_PROVIDER = "catalogue"
+
+
+def searched(settings: Settings) -> list[dict[str, Any]]:
+    """What is searched, the nearest first: the community's catalogue, providers, archives."""
+    community = {
+        "id": COMMUNITY_PROVIDER,
+        "title": settings.catalogue.title,
+        "url": settings.catalogue.url,
+    }
+    others = (
+        each.model_dump(mode="json", exclude_defaults=True) for each in settings.all_providers
+    )
+    return [community, *others]
+
+
+def registry(settings: Settings) -> dict[str, Any] | None:
+    """Where further providers are read from."""
+    found = settings.site_registry
+    return None if found is None else found.model_dump(mode="json")
 
 
 def site_document(
@@ -26,19 +45,17 @@ def site_document(
     roles: Mapping[str, Collection[str]],
     mount: Path,
     mount_mode: str,
+    entitlements: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Everything a user's server has to know; nothing in it is secret.
 
     :param roles: the roles the user holds in each VO.
     :param mount: where this user's server has its mounts.
+    :param entitlements: what the identity provider said of the user, for the
+        providers' policies; they grant nothing by themselves.
     """
     storages = [VOStorage(name, vo.bucket) for name, vo in vos.vos.items()]
     given = grants(storages, roles, slug)
-    community = {
-        "id": COMMUNITY_PROVIDER,
-        "title": settings.catalogue.title,
-        "url": settings.catalogue.url,
-    }
     return {
         "user": slug,
         "display_name": display_name,
@@ -49,7 +66,9 @@ def site_document(
         "mount_mode": mount_mode,
         "grants": [grant.site_grant() for grant in given],
         "catalogue": {"url": settings.catalogue.url},
-        "providers": [community, *(provider.model_dump() for provider in settings.providers)],
+        "providers": searched(settings),
+        "site_registry": registry(settings),
+        "entitlements": sorted(set(entitlements)),
         "openeo": [backend.model_dump() for backend in settings.openeo],
         "spark": settings.spark.model_dump(),
         "broker_url": settings.broker.url,

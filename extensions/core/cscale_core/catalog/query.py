@@ -13,11 +13,11 @@ import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from shapely import MultiPolygon, box
-from shapely.errors import ShapelyError
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from cscale_core.catalog.area import box_area, parse_area
+from cscale_core.catalog.cql import Filter, parse_filter
 from cscale_core.catalog.interval import parse_interval
 from cscale_core.errors import InvalidInput
 
@@ -109,15 +109,18 @@ class SearchQuery(BaseModel):
         description="west, south, east, north in degrees (or six numbers with heights); "
         "west > east crosses the antimeridian.",
     )
-    intersects: dict[str, Any] | None = Field(default=None, description="A GeoJSON geometry.")
+    intersects: dict[str, Any] | None = Field(
+        default=None,
+        description="A GeoJSON geometry; a Feature, a FeatureCollection or WKT is read into one.",
+    )
     datetime: str | None = Field(default=None, description="A moment, a date, or an interval a/b.")
     collections: list[str] = Field(
         default_factory=list,
         description="Ids, aliases of them, or ``PROVIDER|id`` for those of one provider.",
     )
     ids: list[str] = Field(default_factory=list)
-    filter: dict[str, Any] | str | None = Field(
-        default=None, description="A condition in CQL2, as text or as JSON."
+    filter: dict[str, Any] | None = Field(
+        default=None, description="A condition in CQL2: JSON, or text, which is read into it."
     )
     sortby: list[SortKey] = Field(
         default_factory=list,
@@ -145,12 +148,15 @@ class SearchQuery(BaseModel):
             raise ValueError("latitudes lie between -90 and 90, south before north")
         return value
 
-    @field_validator("intersects")
+    @field_validator("intersects", mode="before")
     @classmethod
-    def _valid_geometry(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is not None and _geometry(value) is None:
-            raise ValueError("intersects is not a usable GeoJSON geometry")
-        return value
+    def _valid_geometry(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        try:
+            return parse_area(value)
+        except InvalidInput as error:
+            raise ValueError(_sentences(error)) from error
 
     @field_validator("datetime")
     @classmethod
@@ -161,6 +167,18 @@ class SearchQuery(BaseModel):
             return str(parse_interval(value))
         except InvalidInput as error:
             raise ValueError(error.message) from error
+
+    @field_validator("filter", mode="before")
+    @classmethod
+    def _valid_filter(cls, value: Any) -> Any:
+        if value is None or value == "":
+            return None
+        if not isinstance(value, str | dict):
+            raise ValueError("a filter is CQL2 text or a CQL2 JSON object")
+        try:
+            return parse_filter(value).as_json()
+        except InvalidInput as error:
+            raise ValueError(_sentences(error)) from error
 
     @field_validator("sortby", mode="before")
     @classmethod
@@ -184,6 +202,11 @@ class SearchQuery(BaseModel):
             raise ValueError("give bbox or intersects, not both (STAC API Item Search)")
         return self
 
+    @property
+    def condition(self) -> Filter | None:
+        """The filter, to be written for a provider or applied here."""
+        return None if self.filter is None else parse_filter(self.filter)
+
     def fingerprint(self) -> str:
         """The same for the same question, whatever the size of a page and whoever is asked."""
         asked = self.model_dump(mode="json", exclude={"limit", "providers"}, exclude_defaults=True)
@@ -206,23 +229,12 @@ class SearchQuery(BaseModel):
         return body
 
 
-def _geometry(value: Any) -> BaseGeometry | None:
-    try:
-        geometry = shape(value)
-    except (ShapelyError, ValueError, TypeError, KeyError, AttributeError, IndexError):
-        # shapely raises all of these on malformed GeoJSON; a geometry that is none is reported.
-        return None
-    return None if geometry.is_empty else geometry
+def _sentences(error: InvalidInput) -> str:
+    return " ".join(filter(None, [error.message, error.hint]))
 
 
 def area(query: SearchQuery) -> BaseGeometry | None:
     """Where is looked, in longitude and latitude (EPSG:4326), split at the antimeridian."""
     if query.intersects is not None:
-        return _geometry(query.intersects)
-    if query.bbox is None:
-        return None
-    half = len(query.bbox) // 2
-    west, south, east, north = (query.bbox[i] for i in (0, 1, half, half + 1))
-    if west <= east:
-        return box(west, south, east, north)
-    return MultiPolygon([box(west, south, 180, north), box(-180, south, east, north)])
+        return shape(query.intersects)
+    return None if query.bbox is None else box_area(query.bbox)
