@@ -89,6 +89,7 @@ def test_routed_services_have_a_route_and_the_others_none(settings: Settings) ->
     configure(c, settings)
     assert set(c.LocalProxy.extra_routes) == {
         "/services/catalogue/",
+        "/services/mqs/",
         "/services/openeo/",
         "/services/broker/",
     }
