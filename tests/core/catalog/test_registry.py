@@ -1,0 +1,270 @@
+"""The list of providers stays good whatever the site registry does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cscale_core.catalog import gocdb
+from cscale_core.catalog.registry import Registry
+from cscale_core.http import guarded_client
+from cscale_core.site import Site
+from tests.core.catalog.gocdb_double import BOMB, Gocdb, Serve, service, services, sites
+
+OWN = {"id": "own", "title": "Own", "url": "https://own.example.eu"}
+GOOD = "https://stac.example.eu/v1"
+OTHER = "https://stac.example.org"
+
+MakeRegistry = Callable[..., Any]
+
+
+@pytest.fixture
+def double() -> Gocdb:
+    return Gocdb(
+        sites("EODC", "VITO"),
+        {"EODC": services(service(GOOD)), "VITO": services(service(OTHER))},
+    )
+
+
+@pytest.fixture
+def registry_of(serve: Serve, make_site: Callable[..., Site], double: Gocdb) -> MakeRegistry:
+    url = serve(double.app()) + "/gocdbpi/public/"
+
+    @asynccontextmanager
+    async def make(cache: Path | None = None, **members: Any) -> AsyncIterator[Registry]:
+        registry = {"url": url, **members.pop("site_registry", {})}
+        site = make_site(**{"providers": [OWN], "site_registry": registry, **members})
+        async with guarded_client(site) as http:
+            made = Registry(site, http, cache=cache)
+            try:
+                yield made
+            finally:
+                await made.stop()
+
+    return make
+
+
+def ids(registry: Registry) -> list[str]:
+    return [provider.id for provider in registry.providers]
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.02)
+
+
+async def test_the_sites_own_come_first_and_the_registry_is_asked_as_it_documents(
+    registry_of: MakeRegistry, double: Gocdb
+) -> None:
+    async with registry_of() as registry:
+        assert ids(registry) == ["own"]
+        state = await registry.refresh()
+        assert ids(registry) == ["own", "EODC", "VITO"]
+    assert (state.problem, state.notes, state.sites) == ("", (), ("EODC", "VITO"))
+    assert state.read_at is not None
+    assert double.asked[0] == {"method": "get_site_list", "scope": "C-SCALE"}
+    assert {"method": "get_service_endpoint", "sitename": "EODC", "scope": ""} in double.asked
+
+
+async def test_a_single_site_and_chosen_sites(registry_of: MakeRegistry, double: Gocdb) -> None:
+    async with registry_of(site_registry={"without": ["vito"]}) as registry:
+        await registry.refresh()
+        assert ids(registry) == ["own", "EODC"]
+    async with registry_of(site_registry={"only": ["VITO"]}) as registry:
+        await registry.refresh()
+        assert ids(registry) == ["own", "VITO"]
+    double.sites = sites("EODC")
+    async with registry_of() as registry:
+        await registry.refresh()
+        assert ids(registry) == ["own", "EODC"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (sites(), "no provider"),
+        (500, "answered 500"),
+        (404, "answered 404"),
+        ("<html>Maintenance</html>", "not its XML"),
+        (b"\x00\x01 garbage", "not its XML"),
+        (BOMB, "not its XML"),
+        (b"<results>" + b" " * (gocdb.MAX_BYTES + 1), "more than 4 MB"),
+    ],
+    ids=["empty", "error", "missing", "html", "garbage", "bomb", "huge"],
+)
+async def test_a_reading_that_fails_keeps_the_last_good_list(
+    registry_of: MakeRegistry, double: Gocdb, answer: Any, said: str
+) -> None:
+    async with registry_of() as registry:
+        good = await registry.refresh()
+        double.sites = answer
+        state = await registry.refresh()
+        assert ids(registry) == ["own", "EODC", "VITO"]
+        assert said in state.problem
+        assert state.read_at == good.read_at
+        assert state.tried_at > good.tried_at
+        double.sites = sites("VITO")
+        assert (await registry.refresh()).problem == ""
+        assert ids(registry) == ["own", "VITO"]
+
+
+async def test_a_slow_registry_is_given_up_and_a_dead_one_told(
+    registry_of: MakeRegistry, double: Gocdb, monkeypatch: pytest.MonkeyPatch, free_port: int
+) -> None:
+    monkeypatch.setattr(gocdb, "TIMEOUT", 0.3)
+    double.delay = 10.0
+    begun = time.monotonic()
+    async with registry_of() as registry:
+        state = await registry.refresh()
+    assert "did not answer within" in state.problem
+    assert time.monotonic() - begun < 8
+    async with registry_of(site_registry={"url": f"http://127.0.0.1:{free_port}/"}) as registry:
+        assert "cannot be reached" in (await registry.refresh()).problem
+
+
+async def test_one_site_that_cannot_be_read_keeps_its_last_entry_and_costs_the_others_nothing(
+    registry_of: MakeRegistry, double: Gocdb
+) -> None:
+    async with registry_of() as registry:
+        await registry.refresh()
+        double.services = {"EODC": 503, "VITO": services(service(OTHER + "/v2"))}
+        state = await registry.refresh()
+        urls = {provider.id: provider.url for provider in registry.providers}
+        assert urls["EODC"] == GOOD
+        assert urls["VITO"] == OTHER + "/v2"
+        assert state.problem == ""
+        assert any(note.startswith("EODC: its last good entry is used") for note in state.notes)
+        double.services["EODC"] = services()
+        await registry.refresh()
+        assert ids(registry) == ["own", "VITO"], "a site that says it has none has none"
+
+
+async def test_what_is_declared_already_is_not_taken_twice(
+    registry_of: MakeRegistry, double: Gocdb
+) -> None:
+    double.services = {"EODC": services(service(GOOD)), "VITO": services(service(OTHER + "/"))}
+    declared = [
+        {"id": "eodc", "title": "EODC", "url": "https://other.example.eu"},
+        {"id": "terrascope", "title": "T", "url": OTHER},
+    ]
+    async with registry_of(providers=declared) as registry:
+        state = await registry.refresh()
+        assert ids(registry) == ["eodc", "terrascope"]
+    assert len([note for note in state.notes if "already" in note]) == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://stac.example.eu",
+        "https://127.0.0.1/stac",
+        "https://localhost/stac",
+        "https://10.1.2.3",
+        "https://192.168.1.1",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::1]/stac",
+        "https://[fe80::1]/stac",
+        "https://[::ffff:127.0.0.1]/stac",
+        "https://[fd00::1]",
+        "https://0.0.0.0",
+    ],
+)
+async def test_an_address_inside_or_in_the_clear_is_left_out_though_the_registry_names_it(
+    registry_of: MakeRegistry, double: Gocdb, url: str
+) -> None:
+    double.services["EODC"] = services(service(url))
+    async with registry_of() as registry:
+        state = await registry.refresh()
+        assert ids(registry) == ["own", "VITO"]
+    assert [note for note in state.notes if note.startswith("EODC: left out")]
+
+
+async def test_a_host_that_the_operator_allows_may_be_inside_and_in_the_clear(
+    registry_of: MakeRegistry, double: Gocdb
+) -> None:
+    double.services["EODC"] = services(service("http://127.0.0.1:8765/stac"))
+    async with registry_of(allowed_hosts=["127.0.0.1:8765"]) as registry:
+        await registry.refresh()
+        assert "EODC" in ids(registry)
+    async with registry_of(allowed_hosts=["127.0.0.1:8766"]) as registry:
+        await registry.refresh()
+        assert "EODC" not in ids(registry)
+
+
+async def test_the_list_on_disk_is_there_before_the_registry_answers(
+    registry_of: MakeRegistry, double: Gocdb, tmp_path: Path
+) -> None:
+    cache = tmp_path / "state" / "registry.json"
+    async with registry_of(cache) as registry:
+        await registry.refresh()
+    assert [file.name for file in cache.parent.iterdir()] == ["registry.json"]
+    double.sites = 500
+    async with registry_of(cache) as registry:
+        await registry.start()
+        assert ids(registry) == ["own", "EODC", "VITO"]
+        await until(lambda: registry.state.problem != "")
+        assert ids(registry) == ["own", "EODC", "VITO"]
+    async with registry_of(cache, site_registry={"scope": "Other"}) as registry:
+        await registry.start()
+        assert ids(registry) == ["own"], "it is the list of another scope"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"registry": {}, "sites": {"A": [{"id": 1}]}}'])
+async def test_a_damaged_list_on_disk_is_as_good_as_none(
+    registry_of: MakeRegistry, tmp_path: Path, text: str
+) -> None:
+    cache = tmp_path / "registry.json"
+    cache.write_text(text, encoding="utf-8")
+    async with registry_of(cache) as registry:
+        await registry.start()
+        await until(lambda: registry.state.read_at is not None)
+        assert ids(registry) == ["own", "EODC", "VITO"]
+        await until(lambda: cache.read_text(encoding="utf-8") != text)
+    assert set(json.loads(cache.read_text(encoding="utf-8"))["sites"]) == {"EODC", "VITO"}
+
+
+async def test_an_inside_address_in_the_list_on_disk_is_checked_again(
+    registry_of: MakeRegistry, double: Gocdb, tmp_path: Path
+) -> None:
+    cache = tmp_path / "registry.json"
+    async with registry_of(cache) as registry:
+        await registry.refresh()
+    cache.write_text(
+        cache.read_text(encoding="utf-8").replace(GOOD, "https://169.254.169.254"), encoding="utf-8"
+    )
+    double.sites = 500
+    async with registry_of(cache) as registry:
+        await registry.start()
+        assert ids(registry) == ["own", "VITO"]
+
+
+async def test_it_is_read_again_and_again_until_it_is_stopped(
+    registry_of: MakeRegistry, double: Gocdb
+) -> None:
+    async with registry_of(site_registry={"interval": 1}) as registry:
+        await registry.start()
+        await until(lambda: ids(registry) == ["own", "EODC", "VITO"])
+        double.sites = sites("VITO")
+        await until(lambda: ids(registry) == ["own", "VITO"])
+        await registry.stop()
+        asked = len(double.asked)
+        await asyncio.sleep(1.5)
+        assert len(double.asked) == asked
+
+
+async def test_without_a_registry_nothing_is_read(make_site: Callable[..., Site]) -> None:
+    site = make_site(providers=[OWN])
+    async with guarded_client(site) as http:
+        registry = Registry(site, http)
+        await registry.start()
+        assert (await registry.refresh()).read_at is None
+        assert ids(registry) == ["own"]
+        await registry.stop()
