@@ -63,3 +63,21 @@ def test_every_page_comes_and_every_failure_is_named(
     expected += [f"l{n:02d}" for n in range(2, 6)] + [f"i{n:02d}" for n in range(2, 4)]
     assert sorted(found) == sorted(expected)
     assert statuses == {"late": "timeout", "broken": "error"}
+
+
+def test_one_product_in_two_archives_is_one_item_with_its_mirror(
+    launch: Callable[..., Any], doubles: Any, made: SimpleNamespace
+) -> None:
+    app, root = doubles
+    name = "S2B_MSIL2A_20240504T100559_N0510_R022_T33TUM_20240504T134210"
+    app.archives |= {
+        "near": Behaviour(items=[make_item(name, "2024-05-04T10:05:59Z")]),
+        "far": Behaviour(items=[make_item(f"{name}.SAFE", "2024-05-04T10:05:59Z")]),
+    }
+    service = launch([made.provider(name, f"{root}/{name}") for name in app.archives])
+    [found] = service.search()["features"]
+    assert found["collection"] == "near|s2"
+    assert [each["provider"] for each in found["cscale:mirrors"]] == ["far"]
+    assert "far" in found["assets"]["B04"]["alternate"]
+    [alone] = service.search(collections=["far|s2"])["features"]
+    assert alone["collection"] == "far|s2"
