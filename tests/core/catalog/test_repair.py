@@ -70,6 +70,7 @@ def test_what_cannot_be_used_is_named(broken: Any, reason: str) -> None:
         ({"stac_extensions": None}, {"stac_extensions": []}, "list of extensions"),
         ({"bbox": ...}, {"bbox": [0.0, 0.0, 2.0, 1.0]}, "bounding box"),
         ({"bbox": [0, 0, "2", 1]}, {"bbox": [0.0, 0.0, 2.0, 1.0]}, "bounding box"),
+        ({"bbox": [0, 0, 10**400, 1]}, {"bbox": [0.0, 0.0, 2.0, 1.0]}, "bounding box"),
         ({"bbox": [0, 9, 2, 1]}, {"bbox": [0.0, 0.0, 2.0, 1.0]}, "bounding box"),
         ({"geometry": "POINT (0 0)"}, {"geometry": None}, "geometry was none"),
         (

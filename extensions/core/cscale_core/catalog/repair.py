@@ -10,7 +10,6 @@ Source of the rules: STAC 1.1 item specification, GeoJSON (RFC 7946).
 
 from __future__ import annotations
 
-import math
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -21,6 +20,8 @@ REPAIRED_MEMBER = "cscale:repaired"
 
 _OLDEST_VERSION = "1.0.0"
 _DEEPEST = 6
+_NUMBERS = frozenset({int, float})
+_FARTHEST = 1e9
 
 
 def repair(item: Any) -> str:
@@ -65,11 +66,10 @@ def _described(item: dict[str, Any], done: list[str]) -> str:
     elif not isinstance(assets, dict):
         return "without usable assets"
     else:
-        bad = [
-            key
-            for key, asset in assets.items()
-            if not isinstance(asset, dict) or not isinstance(asset.get("href"), str)
-        ]
+        bad = []
+        for key, asset in assets.items():
+            if not isinstance(asset, dict) or not isinstance(asset.get("href"), str):
+                bad.append(key)
         if bad:
             for key in bad:
                 del assets[key]
@@ -121,17 +121,9 @@ def _closed(geometry: dict[str, Any]) -> bool:
 
 
 def _is_bbox(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) in (4, 6)
-        and all(
-            isinstance(number, int | float)
-            and not isinstance(number, bool)
-            and math.isfinite(number)
-            for number in value
-        )
-        and value[1] <= value[len(value) // 2 + 1]
-    )
+    if not isinstance(value, list) or len(value) not in (4, 6):
+        return False
+    return all(map(_is_number, value)) and value[1] <= value[len(value) // 2 + 1]
 
 
 def _bounds(geometry: dict[str, Any]) -> list[float] | None:
@@ -159,7 +151,8 @@ def _bounds(geometry: dict[str, Any]) -> list[float] | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # Comparing instead of math.isfinite: whole numbers may be too large for that.
+    return type(value) in _NUMBERS and -_FARTHEST < value < _FARTHEST
 
 
 def _dated(properties: dict[str, Any], done: list[str]) -> None:
