@@ -244,8 +244,8 @@ class _GuardedTransport(httpx.AsyncHTTPTransport):
         # httpx has no argument for the network backend; a test holds this to its place.
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=context,
-            max_connections=32,
-            max_keepalive_connections=16,
+            max_connections=64,
+            max_keepalive_connections=32,
             keepalive_expiry=15.0,
             network_backend=_GuardedNetwork(egress),
         )

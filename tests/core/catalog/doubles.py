@@ -229,13 +229,17 @@ def _next(
     archive: Behaviour, method: str, given: dict[str, Any], token: str, root: str
 ) -> dict[str, Any]:
     link: dict[str, Any] = {"rel": "next", "href": f"{root}/search"}
-    if archive.paging == "header":
+    if archive.paging == "header" and method == "POST":
         return {**link, "method": method, "merge": True, "headers": {"Search-After": token}}
     if method == "GET" or archive.paging == "get":
         # In this direction everything can be written into one address.
         flat = {
             name: value if isinstance(value, str) else _flat(value) for name, value in given.items()
         }
+        if archive.paging == "header":
+            flat.pop("token", None)
+            query = urlencode(flat)
+            return {**link, "href": f"{root}/search?{query}", "headers": {"Search-After": token}}
         return {**link, "href": f"{root}/search?{urlencode({**flat, 'token': token})}"}
     link["method"] = "POST"
     if archive.paging == "relative":
@@ -272,11 +276,10 @@ def _found(archive: Behaviour, asked: dict[str, Any]) -> list[Any]:
             down = text.startswith("-") if text is not None else key["direction"] == "desc"
             keys.append((name.removeprefix("properties."), down))
     for name, down in reversed(keys):
-        found.sort(key=lambda item, name=name: _sortable(item, name) or "", reverse=down)  # type: ignore[misc]
-        # Sorting backwards turns the order of equals around as well: once more, for the nulls.
-        found.sort(
-            key=lambda item, name=name: (_sortable(item, name) is None) != archive.nulls_first  # type: ignore[misc]
-        )
+        known = [item for item in found if _sortable(item, name) is not None]
+        nulls = [item for item in found if _sortable(item, name) is None]
+        known.sort(key=lambda item, name=name: _sortable(item, name), reverse=down)  # type: ignore[misc]
+        found = [*nulls, *known] if archive.nulls_first else [*known, *nulls]
     return found
 
 

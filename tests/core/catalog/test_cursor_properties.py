@@ -74,11 +74,7 @@ def key(item: Item) -> tuple[bool, str]:
 
 def listed(archive: Behaviour) -> list[Item]:
     """An archive's items newest first, as it must list them: its order among equals is its own."""
-    items = list(archive.items)
-    if not archive.own_order:
-        # As the double sorts: backwards, equals turned around by nothing.
-        items.sort(key=lambda item: item["properties"]["datetime"] or "", reverse=True)
-    return sorted(items, key=key)
+    return sorted(archive.items, key=key)
 
 
 def reference(made: list[Behaviour]) -> list[str]:

@@ -27,6 +27,7 @@ from cscale_core.catalog.engine import Engine, Part
 from cscale_core.catalog.intake import absolute
 from cscale_core.catalog.items import PROVIDER_MEMBER, fault
 from cscale_core.catalog.kept import KeptPages
+from cscale_core.catalog.mirrors import merge_mirrors, nearness
 from cscale_core.catalog.preselect import own_collections, why_not
 from cscale_core.catalog.query import SearchQuery
 from cscale_core.catalog.reader import Reading
@@ -142,7 +143,7 @@ class Federation:
         state = self._cursors.read(query, cursor) if cursor else State()
         parts = self._parts(query, state if cursor else None)
         reading = Reading(self.site, self._book, self._kept, query.limit, reuse=bool(cursor))
-        engine = Engine(query, parts, state, reading, self._joined)
+        engine = Engine(query, parts, state, reading, self._joined())
         async with aclosing(engine.page(query.limit, self._cursors)) as events:
             async for event in events:
                 yield event
@@ -162,7 +163,7 @@ class Federation:
         """
         parts = self._parts(query, None)
         reading = Reading(self.site, self._book, None, None, reuse=False)
-        engine = Engine(query, parts, State(), reading, self._joined)
+        engine = Engine(query, parts, State(), reading, self._joined())
         returned: Counter[str] = Counter()
         async with aclosing(engine.all()) as some:
             async for items in some:
@@ -200,9 +201,9 @@ class Federation:
             update={"collections": own_collections(provider, query.collections)}
         )
 
-    def _joined(self, items: list[dict[str, Any]]) -> dict[str, Any]:
-        ranks = {provider.id: number for number, provider in enumerate(self.providers)}
-        return min(items, key=lambda item: ranks.get(item[PROVIDER_MEMBER], len(ranks)))
+    def _joined(self) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+        rank = nearness(self.site, self.providers, login=self._tokens is not None)
+        return lambda items: merge_mirrors(items, rank)
 
     def ref(self, item: dict[str, Any]) -> str:
         """The address of an item in the federation: ``provider|collection|id``, percent-encoded."""

@@ -18,7 +18,8 @@ _MEMBERS = frozenset(
 _NEEDED = ("type", "stac_version", "id", "collection", "geometry", "bbox", "links")
 _NEEDED_PROPERTIES = (
     *("datetime", "start_datetime", "end_datetime", "title"),
-    *("s2:product_uri", "productIdentifier", "landsat:scene_id"),
+    *("s2:product_uri", "productIdentifier", "s1:product_identifier", "s3:product_name"),
+    "landsat:product_id",
 )
 _KEPT = frozenset(("type", "id", "collection"))
 _OURS = "cscale:"

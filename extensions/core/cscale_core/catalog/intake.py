@@ -19,9 +19,13 @@ class Intake:
     """Takes the items of one provider that can be used and answer the question.
 
     :param check: tells which items answer it.
+    :param partial: whether only some members were asked for, so that others are not missing.
     """
 
-    def __init__(self, provider: str, site: Site, check: ItemFilter) -> None:
+    def __init__(
+        self, provider: str, site: Site, check: ItemFilter, *, partial: bool = False
+    ) -> None:
+        self._partial = partial
         self._provider = provider
         self._roots = tuple(root.rstrip("/") + "/" for root in (site.mount, site.mount_root))
         self._check = check
@@ -35,6 +39,14 @@ class Intake:
         """
         taken = []
         for place, feature in enumerate(features):
+            if self._partial and isinstance(feature, dict):
+                feature = {
+                    "type": "Feature",
+                    "properties": {},
+                    "assets": {},
+                    "links": [],
+                    **feature,
+                }
             if problem := fault(feature):
                 self._faults[problem] += 1
                 continue

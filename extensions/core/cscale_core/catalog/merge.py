@@ -106,8 +106,8 @@ class Merge:
                     break
                 groups.append(self._new(source, product))
             self._heads.pop()
-        if self._many:
-            self._look_ahead()
+        if self._many and groups:
+            self._look_ahead(groups[-1])
         return [self._result(group) for group in groups]
 
     async def all(self) -> AsyncGenerator[list[Item], None]:
@@ -128,7 +128,7 @@ class Merge:
                 if not self._mirror(source, product):
                     held.append(self._new(source, product))
                 self._heads.pop()
-                while held and (len(held) > _MOST_HELD or _apart(held[0], held[-1])):
+                while held and (len(held) > _MOST_HELD or _apart(held[0].moment, held[-1].moment)):
                     ready.append(self._released(held.popleft()))
             given += len(ready)
             if given > _MOST_SEEN:
@@ -169,14 +169,16 @@ class Merge:
             return True
         return False
 
-    def _look_ahead(self) -> None:
+    def _look_ahead(self, last: _Group) -> None:
         """Show mirrors that were read already, although they belong to the next page."""
         for source in self._sources:
+            provider = source.provider.id
             shown: set[int] = set()
             for _, entry in zip(range(_LOOK_AHEAD), source.entries, strict=False):
-                product = short(product_key(entry.item))
-                for group in self._groups.get(product, ()):
-                    if source.provider.id not in group.providers and id(group) not in shown:
+                if _apart(last.moment, moment_of(entry.item)):
+                    break
+                for group in self._groups.get(short(product_key(entry.item)), ()):
+                    if provider not in group.providers and id(group) not in shown:
                         shown.add(id(group))
                         group.items.append(entry.item)
                         break
@@ -192,8 +194,6 @@ class Merge:
         return group.items[0] if len(group.items) == 1 else self._joined(group.items)
 
 
-def _apart(first: _Group, last: _Group) -> bool:
-    """Whether no mirror of the first can come any more."""
-    if first.moment is None or last.moment is None:
-        return False
-    return abs(first.moment - last.moment) > WINDOW
+def _apart(first: float | None, last: float | None) -> bool:
+    """Whether two times are too far from each other to be those of one product."""
+    return first is not None and last is not None and abs(first - last) > WINDOW

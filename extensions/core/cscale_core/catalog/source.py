@@ -12,6 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ MOST_SORTED = 2000
 """Items of one provider that are read and sorted here, when it does not sort."""
 # Items read ahead of what was handed on.
 _MOST_AHEAD = 2000
+_A_MOMENT = 0.02
 # Items handed on that are known again when a provider's pages overlap.
 _KNOWN_AGAIN = 2000
 
@@ -277,7 +279,10 @@ class Source:
         """The page to begin in."""
         page = await self._reader.open()
         self._intake = Intake(
-            self.provider.id, self._reading.site, self._check("filter" in self._reader.sent)
+            self.provider.id,
+            self._reading.site,
+            self._check("filter" in self._reader.sent),
+            partial="fields" in self._reader.sent,
         )
         self._begun = True
         self._matched = page.matched
@@ -426,6 +431,12 @@ class Source:
         return self.accepted < limit and len(self.entries) < _MOST_AHEAD
 
     async def _wait_for_room(self) -> None:
+        if self._reading.reuse and self.entries:
+            # What was kept may be enough for this page; then the provider is left in peace.
+            self._room.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_A_MOMENT):
+                    await self._room.wait()
         while not self._wanted():
             self._tell()
             self._room.clear()
