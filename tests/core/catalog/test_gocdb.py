@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from tests.core.catalog.gocdb_double import services as answer
 URL = "https://stac.example.eu/v1"
 
 
-def read(*entries: str, site: str = "EODC", audience: str = "") -> tuple[list[dict], list[str]]:  # type: ignore[type-arg]
+def read(*entries: str, site: str = "EODC", audience: str = "") -> tuple[list[Any], list[str]]:
     reading = services(parsed(answer(*entries).encode()), site, audience=audience)
     return [each.model_dump(exclude_defaults=True) for each in reading.providers], list(
         reading.notes

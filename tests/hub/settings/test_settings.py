@@ -78,3 +78,50 @@ def test_schema_knows_every_part() -> None:
     schema = json_schema()
     assert {"hub", "identity", "storage", "providers", "spark"} <= set(schema["properties"])
     assert schema["additionalProperties"] is False
+
+
+def test_archives_are_off_until_they_are_switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().all_providers == ()
+    monkeypatch.setenv("CSCALE_ARCHIVES__EARTH_SEARCH", "true")
+    monkeypatch.setenv("CSCALE_ARCHIVES__EODC", "false")
+    assert [each.id for each in Settings().all_providers] == ["earth-search"]
+
+
+def test_an_archive_that_is_not_shipped_is_told_with_those_that_are(tmp_path: Path) -> None:
+    path = write(tmp_path, "archives: {nasa: true}\n")
+    with pytest.raises(SettingsError, match="no archive nasa; there are cdse"):
+        load_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("providers: [{id: a, title: A, url: http://a.example.eu}]", "loopback only"),
+        ("site_registry: {url: http://goc.example.eu/}", "loopback only"),
+        (
+            "providers: [{id: a, title: A, url: https://a.eu, policy: {coverage: [1, 2]}}]",
+            r"providers\.0\.policy\.coverage",
+        ),
+        (
+            "providers: [{id: a, title: A, url: https://a.eu}, {id: a, title: B, url: https://b.eu}]",
+            "two providers have the id a",
+        ),
+    ],
+)
+def test_a_wrong_provider_is_told_at_the_start(text: str, said: str, tmp_path: Path) -> None:
+    path = write(tmp_path, text + "\n")
+    with pytest.raises(SettingsError, match=said):
+        load_settings(path)
+
+
+def test_providers_with_a_policy_and_the_registry_are_read_back_the_same(tmp_path: Path) -> None:
+    policy = {"collections": [{"id": "s2", "interval": "-P30D/.."}], "coverage": [5, 40, 20, 50]}
+    provider = {"id": "a", "title": "A", "url": "https://a.example.eu", "policy": policy}
+    settings = Settings(
+        data=tmp_path / "d", providers=[provider], archives={"cdse": True}, site_registry={}
+    )
+    dump_settings(settings, tmp_path / "out.yaml")
+    again = load_settings(tmp_path / "out.yaml", environment=False)
+    assert again.model_dump() == settings.model_dump()
+    assert again.site_registry is not None
+    assert again.site_registry.scope == "C-SCALE"

@@ -38,7 +38,7 @@ _SHORT = 300
 _LONG = 5000
 _TAG = re.compile(r"<[^>]*>")
 _MISSION = re.compile(
-    r"sentinel[-_ ]?([1-6])(?![0-9])|\b(landsat|modis|envisat|proba-?v|smos|prisma|enmap|era5|naip"
+    r"sentinel[-_ ]?(5p|[1-6])(?![0-9])|\b(landsat|modis|envisat|proba-?v|smos|prisma|enmap|era5|naip"
     r"|spot|cop(?:ernicus)?[-_ ]dem|clms|gfm)",
     re.IGNORECASE,
 )
@@ -471,7 +471,7 @@ def _mission(texts: Iterable[str]) -> str:
     for text in texts:
         if match := _MISSION.search(text):
             if match[1]:
-                return f"Sentinel-{match[1]}"
+                return f"Sentinel-{match[1].upper()}"
             name = re.sub(r"[_ ]", "-", match[2].lower())
             return _NAMES.get(name, name.upper())
     return ""
