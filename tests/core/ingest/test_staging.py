@@ -415,6 +415,28 @@ async def test_an_alternate_address_serves_where_the_main_one_cannot(
     assert store.get(ObjectAddress("vobucket", "products/s2/alternate/x.bin")) == b"bytes"
 
 
+def test_what_only_a_mirror_has_is_brought_when_it_is_named(make_site: Callable[..., Site]) -> None:
+    """The nearest copy of a product may be one of which only some files were staged."""
+    site = make_site()
+    mirrors: list[Any] = [
+        {"assets": {"a": {"href": "https://e.eu/other.tif"}, "b": {"href": "https://e.eu/b.tif"}}},
+        {"assets": {"b": {"href": "https://f.eu/b.tif"}, "c": {"href": 5}, "d": "nothing"}},
+        {"assets": None},
+        "nothing",
+    ]
+    item = make_item("x", {"a": {"href": "https://e.eu/a.tif"}}, **{"cscale:mirrors": mirrors})
+    made = plan([item], ["b", "a"], site.grants[0], site)
+    assert [file.source for file in made.files] == ["https://e.eu/b.tif", "https://e.eu/a.tif"]
+    assert made.left_out == ()
+    whole = plan([item], None, site.grants[0], site)
+    assert [file.asset for file in whole.files] == ["a"]
+    assert "b of x, which only mirrors have" in whole.left_out[0]
+    with pytest.raises(InvalidInput, match="no asset c"):
+        plan([item], ["c"], site.grants[0], site)
+    for odd in (None, {}, "mirrors", 3):
+        assert len(plan([item | {"cscale:mirrors": odd}], None, site.grants[0], site).files) == 1
+
+
 def test_the_plan_says_what_is_left_out_and_what_is_missing(make_site: Callable[..., Site]) -> None:
     site = make_site()
     item = make_item(

@@ -27,6 +27,7 @@ from cscale_core.addresses import (
     readable,
 )
 from cscale_core.catalog.items import PROVIDER_MEMBER, fault, self_link
+from cscale_core.catalog.mirrors import MIRRORS_MEMBER
 from cscale_core.errors import Conflict, CScaleError, DamagedData, InvalidInput, NotFound
 from cscale_core.http import origin, site_egress
 from cscale_core.ingest.checksums import FILE_EXTENSION
@@ -130,6 +131,23 @@ def _source(asset: dict[str, Any], base: str, site: Site, *, found: bool) -> Any
     return None
 
 
+def _of_mirrors(item: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Assets that other archives have of the product and the item has not, by key.
+
+    A search lists them beside the item (:mod:`cscale_core.catalog.mirrors`): the nearest copy may
+    be one of which only some files were staged.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    mirrors = item.get(MIRRORS_MEMBER)
+    for mirror in mirrors if isinstance(mirrors, list) else ():
+        assets = mirror.get("assets") if isinstance(mirror, dict) else None
+        for key, asset in assets.items() if isinstance(assets, dict) else ():
+            usable = isinstance(asset, dict) and isinstance(asset.get("href"), str)
+            if usable and key not in item["assets"]:
+                found.setdefault(key, asset)
+    return found
+
+
 def _planned_item(
     item: dict[str, Any],
     assets: list[str] | None,
@@ -138,6 +156,14 @@ def _planned_item(
     left_out: list[str],
 ) -> PlannedItem:
     chosen = list(item["assets"]) if assets is None else list(dict.fromkeys(assets))
+    if elsewhere := _of_mirrors(item):
+        # They may be other forms of the same bands, so they are brought only by name.
+        item["assets"] |= elsewhere
+        if assets is None:
+            left_out.append(
+                f"{', '.join(sorted(elsewhere))} of {item['id']}, which only mirrors have: name "
+                "them to bring them"
+            )
     if missing := [key for key in chosen if key not in item["assets"]]:
         raise InvalidInput(
             f"{item['id']} has no asset {', '.join(missing)}.",
@@ -186,7 +212,8 @@ def plan(
 ) -> StagingPlan:
     """Work out what has to be brought from where to where; asks nothing of anyone.
 
-    :param assets: keys of the assets to bring; None: all that have a usable address.
+    :param assets: keys of the assets to bring, its own or of its mirrors; None: all its own that
+        have a usable address.
     :param grant: where to put them: ``products/<collection>/<item>/`` below its prefix.
     :raises InvalidInput: when an item is not valid, lacks a chosen asset, or has none to bring;
         when the grant does not allow writing.
