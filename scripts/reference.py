@@ -24,6 +24,7 @@ import yaml
 from cscale_cli.main import GROUP, build
 from cscale_core import errors
 from cscale_core.errors import CScaleError
+from cscale_core.providers import ProvidersFile
 from cscale_core.site import SITE_FILE_VARIABLE, Site
 from cscale_hub.settings import SETTINGS_FILE_NAME, SETTINGS_FILE_VARIABLE, Settings, json_schema
 from cscale_hub.vos import VOFile
@@ -234,6 +235,9 @@ def _nested(schema: JSON, path: str) -> tuple[str, str] | None:
     values = schema.get("additionalProperties")
     if isinstance(values, dict) and (name := _reference(values)):
         return name, f"{path}.NAME"
+    for choice in schema.get("anyOf", []):
+        if name := _reference(choice):
+            return name, path  # a model or nothing
     return None
 
 
@@ -307,6 +311,11 @@ def vos_schema() -> JSON:
     return VOFile.model_json_schema()
 
 
+def providers_schema() -> JSON:
+    """The JSON schema of a providers' file."""
+    return ProvidersFile.model_json_schema()
+
+
 def _settings() -> str:
     prefix = Settings.model_config["env_prefix"]
     separator = Settings.model_config["env_nested_delimiter"] or ""
@@ -332,6 +341,17 @@ def _vos() -> str:
         "organisations are accepted, who is a member, and where their bucket is. "
         "[`vos.schema.json`](vos.schema.json) is for editors.",
         _file_model(vos_schema()),
+    )
+
+
+def _providers() -> str:
+    return _page(
+        "Providers",
+        "The YAML file that `--providers` of `cscale search` and `cscale mqs` names, and the "
+        "members of the [settings](settings.md) with the same names: which archives are searched, "
+        "how, and what is known of their holdings. A list of providers alone is such a file too. "
+        "[`providers.schema.json`](providers.schema.json) is for editors.",
+        _file_model(providers_schema()),
     )
 
 
@@ -663,6 +683,8 @@ _INDEX = """\
 - [Command line](cli.md): `cscale` and its subcommands
 - [Settings](settings.md): `cscale.yaml` and `CSCALE_…` ([schema](settings.schema.json))
 - [Virtual organisations](vos.md): the VO file ([schema](vos.schema.json))
+- [Providers](providers.md): archives and their data policies \
+([schema](providers.schema.json))
 - [Site](site.md): what a user's server is told ([schema](site.schema.json))
 - [REST API](rest.md): routes, errors, events and bodies of the server extension
 - [Python](python.md): the public functions and classes of `cscale_core`"""
@@ -676,6 +698,8 @@ def documents() -> dict[str, str]:
     return {
         "README.md": _page("Reference", _INDEX),
         "cli.md": _cli(),
+        "providers.md": _providers(),
+        "providers.schema.json": _schema_text(providers_schema()),
         "python.md": _python(),
         "rest.md": _rest(),
         "settings.md": _settings(),

@@ -38,10 +38,10 @@ def test_nothing_else_lies_in_the_folder(documents: dict[str, str]) -> None:
     assert strays == set(), "docs/reference holds generated files only"
 
 
-def test_every_member_of_the_settings_and_of_the_vo_file_is_described() -> None:
+def test_every_member_of_the_settings_and_of_the_files_is_described() -> None:
     silent = [
         path
-        for schema in (json_schema(), reference.vos_schema())
+        for schema in (json_schema(), reference.vos_schema(), reference.providers_schema())
         for path, about in reference.members(schema)
         if not about
     ]

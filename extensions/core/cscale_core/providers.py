@@ -41,15 +41,13 @@ class _Model(BaseModel):
 
 
 def _area(value: tuple[float, ...]) -> tuple[float, ...]:
-    if len(value) != 4:
-        raise ValueError("an area is west, south, east, north")
     west, south, east, north = value
     if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90):
         raise ValueError("an area is west, south, east, north in degrees, south before north")
     return value
 
 
-BBox = Annotated[tuple[float, ...], AfterValidator(_area)]
+BBox = Annotated[tuple[float, ...], Field(min_length=4, max_length=4), AfterValidator(_area)]
 """west, south, east, north in degrees (EPSG:4326); west > east crosses the antimeridian."""
 
 

@@ -75,6 +75,35 @@ def test_a_collection_that_a_complete_policy_does_not_name_leaves_out(why: Any) 
     assert why({"complete": True}, collections=["landsat"]) == ""
 
 
+@pytest.mark.parametrize(
+    ("condition", "left_out"),
+    [
+        ("\"product:type\" = 'S2MSI1C'", True),
+        ("\"product:type\" = 's2msi2a'", False),
+        ("\"product:type\" IN ('S2MSI1C', 'S2MSI2A')", False),
+        ('"s2:product_type" = \'S2MSI1C\' AND "eo:cloud_cover" < 20', True),
+        ('"s2:product_type" = \'S2MSI1C\' OR "eo:cloud_cover" < 20', False),
+        ("NOT \"product:type\" = 'S2MSI2A'", False),
+        ("'S2MSI1C' = \"product:type\"", False),
+        ('"product:type" = 5', False),
+        ("\"colour\" = 'S2MSI1C'", False),
+    ],
+)
+def test_a_product_type_that_a_filter_demands_and_the_policy_has_not_leaves_out(
+    why: Any, condition: str, left_out: bool
+) -> None:
+    reason = why(ROLLING, collections=["sentinel-2-l2a"], filter=condition)
+    assert reason == ("It has no product of type S2MSI1C." if left_out else "")
+    assert why({"collections": [{"id": "S2_L2A"}]}, collections=["S2_L2A"], filter=condition) == ""
+
+
+def test_a_long_name_of_a_product_type_is_the_short_one(why: Any) -> None:
+    policy = {"collections": [{"id": "s1", "product_type": "GRD"}], "complete": True}
+    assert why(policy, filter="\"product:type\" = 'IW_GRDH_1S'") == ""
+    assert why(policy, filter="\"product:type\" = 'IW_SLC__1S'") != ""
+    assert why({**policy, "complete": False}, filter="\"product:type\" = 'IW_SLC__1S'") == ""
+
+
 def test_a_rolling_archive_is_asked_for_what_it_still_has(why: Any) -> None:
     reason = why(ROLLING, collections=["sentinel-2-l2a"], datetime="2024-01-01/2024-05-30")
     assert reason == ("It has nothing of the time asked for: it keeps S2_L2A from 2024-05-31 on.")

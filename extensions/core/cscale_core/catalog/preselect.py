@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 
 from shapely import MultiPolygon, box, make_valid
 from shapely.geometry import shape
@@ -26,6 +27,10 @@ SEPARATOR = "|"
 """Between a provider's id and its collection, as in ``cdse|sentinel-2-l2a``."""
 
 
+# Where items say their product type: STAC extensions product, SAR and Sentinel-2, and resto.
+_TYPES = frozenset({"product:type", "sar:product_type", "s2:product_type", "productType"})
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """Something a provider may have: a collection of its policy, or what the policy leaves open."""
@@ -33,6 +38,7 @@ class _Part:
     name: str
     coverage: Coverage | None
     interval: str
+    product_type: str
 
 
 def why_not(provider: Provider, query: SearchQuery, site: Site, now: datetime) -> str:
@@ -50,6 +56,11 @@ def why_not(provider: Provider, query: SearchQuery, site: Site, now: datetime) -
     parts = _parts(provider, query)
     if not parts:
         return f"It does not have {_listed(query.collections)}."
+    types = _types(query) if any(part.product_type for part in parts) else ()
+    typed = [part for part in parts if all(_may_be(part, wanted) for wanted in types)]
+    if not typed:
+        return f"It has no product of type {_listed(dict.fromkeys(chain(*types)))}."
+    parts = typed
     when = parse_interval(query.datetime) if query.datetime else None
     in_time = [part for part in parts if when is None or _during(part, when, now)]
     if when is not None and not in_time:
@@ -110,9 +121,41 @@ def _parts(provider: Provider, query: SearchQuery) -> list[_Part]:
                 name=name,
                 coverage=coverage if coverage is not None else policy.coverage,
                 interval=(stated.interval if stated is not None else "") or policy.interval,
+                product_type=stated.product_type if stated is not None else "",
             )
         )
     return parts
+
+
+def _types(query: SearchQuery) -> tuple[tuple[str, ...], ...]:
+    """Product types that the filter demands: each time one of several.
+
+    Only what must hold in any case is looked at: comparisons that stand alone or under ``and``.
+    """
+    condition = query.condition
+    document = None if condition is None else condition.as_json()
+    if not isinstance(document, dict):
+        return ()
+    demands = document.get("args", []) if document.get("op") == "and" else [document]
+    found = []
+    for demand in demands:
+        if not isinstance(demand, dict) or demand.get("op") not in ("=", "in"):
+            continue
+        first, second = demand["args"]
+        values = second if isinstance(second, list) else [second]
+        texts = tuple(value for value in values if isinstance(value, str))
+        named = isinstance(first, dict) and first.get("property") in _TYPES
+        if named and len(texts) == len(values) > 0:
+            found.append(texts)
+    return tuple(found)
+
+
+def _may_be(part: _Part, wanted: Iterable[str]) -> bool:
+    """Whether a part can be of one of the types; ``GRD`` and ``IW_GRDH_1S`` are one type."""
+    stated = part.product_type.casefold()
+    return not stated or any(
+        stated in each.casefold() or each.casefold() in stated for each in wanted
+    )
 
 
 def _during(part: _Part, when: Interval, now: datetime) -> bool:
