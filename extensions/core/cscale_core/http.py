@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import ipaddress
+import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -163,6 +164,7 @@ class _WideStream(httpcore.AsyncNetworkStream):
 
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
+        self._socket: socket.socket | None = inner.get_extra_info("socket")
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return await self._inner.read(max(max_bytes, _READ_BYTES), timeout)
@@ -182,7 +184,19 @@ class _WideStream(httpcore.AsyncNetworkStream):
         return _WideStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable" and self._socket is not None:
+            # The pool asks this of every connection for every request.
+            return _is_readable(self._socket)
         return self._inner.get_extra_info(info)
+
+
+def _is_readable(connection: socket.socket) -> bool:
+    """Whether something came in that nobody asked for, or the other side has closed."""
+    if connection.fileno() < 0:
+        return True
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class _GuardedNetwork(httpcore.AsyncNetworkBackend):

@@ -295,7 +295,10 @@ async def test_invalid_items_are_counted_and_do_not_stop_the_rest(serve: Any, si
         {**item("strange-time", "2024-01-01"), "properties": {"datetime": "yesterday"}},
     )
     result = await search(site_of({"a": serve(app)}))
-    assert ids(result) == ["good", "strange-time"]
+    assert ids(result) == ["no-geometry", "bad-asset", "good", "strange-time"]
+    assert [bool(found.get("cscale:repaired")) for found in result.items] == [
+        *(True, True, False, False)
+    ]
     assert result.providers[0].status == "ok"
     assert "not valid" in result.providers[0].note
 

@@ -25,12 +25,13 @@ from cscale_core.catalog.cursor import Cursors, State
 from cscale_core.catalog.door import Door
 from cscale_core.catalog.engine import Engine, Part
 from cscale_core.catalog.intake import absolute
-from cscale_core.catalog.items import PROVIDER_MEMBER, fault
+from cscale_core.catalog.items import PROVIDER_MEMBER
 from cscale_core.catalog.kept import KeptPages
 from cscale_core.catalog.mirrors import merge_mirrors, nearness
 from cscale_core.catalog.preselect import own_collections, why_not
 from cscale_core.catalog.query import SearchQuery
 from cscale_core.catalog.reader import Reading
+from cscale_core.catalog.repair import repair
 from cscale_core.catalog.report import Found, ProviderReport, SearchResult
 from cscale_core.errors import InvalidInput, NotFound, UpstreamError
 from cscale_core.http import Egress, site_egress
@@ -237,7 +238,7 @@ class Federation:
         if answer.status != 200:
             return None
         item: dict[str, Any] = answer.body
-        if fault(item) or item["id"] != wanted:
+        if repair(item) or item["id"] != wanted:
             return None
         absolute(item, answer.url)
         item[PROVIDER_MEMBER] = provider.id

@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from cscale_core.catalog.filter import ItemFilter
-from cscale_core.catalog.items import PROVIDER_MEMBER, fault, self_link
+from cscale_core.catalog.items import PROVIDER_MEMBER, self_link
+from cscale_core.catalog.repair import repair
 from cscale_core.site import Site
 
 Item = dict[str, Any]
@@ -47,7 +48,7 @@ class Intake:
                     "links": [],
                     **feature,
                 }
-            if problem := fault(feature):
+            if problem := repair(feature):
                 self._faults[problem] += 1
                 continue
             item = feature

@@ -20,10 +20,10 @@ from shapely import MultiPolygon, box
 from cscale_core.catalog.door import Door
 from cscale_core.catalog.intake import absolute
 from cscale_core.catalog.interval import Interval, parse_interval, parse_time
-from cscale_core.catalog.items import fault
 from cscale_core.catalog.kept import KeptPages
 from cscale_core.catalog.pages import Page
 from cscale_core.catalog.query import SearchQuery, area
+from cscale_core.catalog.repair import repair
 from cscale_core.catalog.wire import Request
 from cscale_core.errors import CScaleError, UpstreamError
 from cscale_core.http import Answer
@@ -138,7 +138,7 @@ class _Walk:
     async def _item(self, href: str) -> None:
         try:
             item, url = await self._get(href)
-            if not fault(item):
+            if not repair(item):
                 absolute(item, url)
         except CScaleError as failure:
             self._failed.append(failure.message)
