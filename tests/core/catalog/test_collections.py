@@ -271,3 +271,26 @@ async def test_queryables_of_one_and_of_all_with_who_has_them(
         assert everything["cscale:everywhere"] == ["eo:cloud_cover"]
         with pytest.raises(NotFound):
             await collections.queryables("nobody|c")
+
+
+async def test_who_tells_no_queryables_is_not_asked_with_every_question(
+    serve: Any, listing_of: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def nothing(request: Request) -> Response:
+        asked.append(request.url.path)
+        await asyncio.sleep(30 if "slow" in request.url.path else 0)
+        return JSONResponse({}, status_code=404)
+
+    base = serve(Starlette(routes=[Route("/{path:path}", nothing)]))
+    async with listing_of({"none": f"{base}/none", "slow": f"{base}/slow"}) as collections:
+        async with asyncio.timeout(15):
+            for _ in range(3):
+                assert (await collections.queryables())["properties"] == {}
+        assert sorted(asked) == ["/none/queryables", "/slow/queryables"]
+        monkeypatch.setattr(module, "_MAX_QUERYABLES", 5)
+        for number in range(20):
+            await collections.queryables(f"none|made-up-{number}")
+        [kept] = [known for (name, _), known in collections._known.items() if name == "none"]
+        assert len(kept.queryables) <= 5, "names that do not exist do not fill the memory"

@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from cscale_core.catalog.federation import Federation
@@ -45,10 +46,12 @@ class Landing:
 @pytest.fixture
 def watch_of(make_site: Callable[..., Site]) -> Watch:
     @asynccontextmanager
-    async def make(urls: dict[str, str], **options: Any) -> AsyncIterator[HealthWatch]:
+    async def make(
+        urls: dict[str, str], auth: str = "none", **options: Any
+    ) -> AsyncIterator[HealthWatch]:
         site = make_site(
             providers=[
-                {"id": name, "title": name.upper(), "url": url, "deadline": 1.0}
+                {"id": name, "title": name.upper(), "url": url, "deadline": 1.0, "auth": auth}
                 for name, url in urls.items()
             ]
         )
@@ -128,6 +131,45 @@ async def test_it_looks_again_while_somebody_asks_and_ends_when_nobody_does(
         async with asyncio.timeout(10):
             while not (await watch.list())[0].online:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
+
+
+async def test_nobodys_login_is_sent_and_no_redirect_leads_inside(
+    serve: Any, watch_of: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, str]] = []
+    inside = Landing()
+    secret = serve(inside.app())
+
+    async def root(request: Request) -> Response:
+        seen.append(dict(request.headers))
+        if request.url.path == "/away/":
+            return RedirectResponse(secret + "/", 302)
+        return JSONResponse({})
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login ann password hush\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    url = serve(Starlette(routes=[Route("/{path:path}", root)]))
+    providers = {"basic": f"{url}/basic/", "away": f"{url}/away/"}
+    async with watch_of(providers, auth="basic") as watch:
+        found = {each.id: each for each in await watch.list()}
+    assert found["basic"].online
+    assert not found["away"].online
+    assert "not a service of this site" in found["away"].error
+    assert inside.asked == 0
+    assert len(seen) == 2
+    assert not [headers for headers in seen if {"authorization", "cookie"} & headers.keys()]
+
+
+async def test_after_a_long_pause_the_first_question_waits_for_what_is_true_now(
+    serve: Any, watch_of: Watch
+) -> None:
+    landing = Landing()
+    async with watch_of({"a": serve(landing.app())}, interval=60.0, idle=0.2) as watch:
+        assert (await watch.list())[0].online
+        landing.status = 503
+        await asyncio.sleep(0.5)
+        assert (await watch.list())[0].online is False
 
 
 async def test_one_who_stops_waiting_does_not_stop_the_others(serve: Any, watch_of: Watch) -> None:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,17 @@ def registry_of(serve: Serve, make_site: Callable[..., Site], double: Gocdb) -> 
 
 def ids(registry: Registry) -> list[str]:
     return [provider.id for provider in registry.providers]
+
+
+def aged(cache: Path, by: timedelta) -> None:
+    """Make the list on disk older."""
+    kept = json.loads(cache.read_text(encoding="utf-8"))
+    kept["read_at"] = (datetime.fromisoformat(kept["read_at"]) - by).isoformat()
+    cache.write_text(json.dumps(kept), encoding="utf-8")
+
+
+def times_read(double: Gocdb) -> int:
+    return sum(asked["method"] == "get_site_list" for asked in double.asked)
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -187,6 +199,33 @@ async def test_an_address_inside_or_in_the_clear_is_left_out_though_the_registry
     assert [note for note in state.notes if note.startswith("EODC: left out")]
 
 
+@pytest.mark.parametrize("url", ["https://catalogue.inside.eu/other", "https://127.0.0.1:9002/x"])
+async def test_the_registry_cannot_name_a_service_of_this_site(
+    registry_of: MakeRegistry, double: Gocdb, url: str
+) -> None:
+    double.services["EODC"] = services(service(url))
+    own = [OWN, {"id": "near", "title": "Near", "url": "http://127.0.0.1:9002"}]
+    inside = {"url": "https://catalogue.inside.eu/stac"}
+    async with registry_of(providers=own, catalogue=inside) as registry:
+        state = await registry.refresh()
+        assert ids(registry) == ["own", "near", "VITO"]
+    assert any("service of this site" in note for note in state.notes)
+
+
+async def test_a_site_gets_a_token_when_the_settings_name_it_in_any_case(
+    registry_of: MakeRegistry, double: Gocdb
+) -> None:
+    wants = {
+        name: services(service(f"https://{name}.eu", said={"auth": "bearer"})) for name in "AB"
+    }
+    double.sites, double.services = sites("A", "B"), wants
+    async with registry_of(site_registry={"audiences": {"a": "stac-a"}}) as registry:
+        state = await registry.refresh()
+        logins = {each.id: (each.auth, each.audience) for each in registry.providers[1:]}
+    assert logins == {"A": ("bearer", "stac-a"), "B": ("none", "")}
+    assert [note for note in state.notes if note.startswith("B: asks for a token")]
+
+
 async def test_a_host_that_the_operator_allows_may_be_inside_and_in_the_clear(
     registry_of: MakeRegistry, double: Gocdb
 ) -> None:
@@ -206,6 +245,7 @@ async def test_the_list_on_disk_is_there_before_the_registry_answers(
     async with registry_of(cache) as registry:
         await registry.refresh()
     assert [file.name for file in cache.parent.iterdir()] == ["registry.json"]
+    aged(cache, timedelta(days=3))
     double.sites = 500
     async with registry_of(cache) as registry:
         await registry.start()
@@ -215,6 +255,76 @@ async def test_the_list_on_disk_is_there_before_the_registry_answers(
     async with registry_of(cache, site_registry={"scope": "Other"}) as registry:
         await registry.start()
         assert ids(registry) == ["own"], "it is the list of another scope"
+
+
+async def test_a_young_list_on_disk_is_not_read_again_before_its_time(
+    registry_of: MakeRegistry, double: Gocdb, tmp_path: Path
+) -> None:
+    cache = tmp_path / "registry.json"
+    async with registry_of(cache) as registry:
+        await registry.refresh()
+    for _ in range(3):
+        async with registry_of(cache) as registry:
+            await registry.start()
+            await asyncio.sleep(0.2)
+            assert ids(registry) == ["own", "EODC", "VITO"]
+    assert times_read(double) == 1
+    aged(cache, timedelta(minutes=61))
+    async with registry_of(cache) as registry:
+        await registry.start()
+        await until(lambda: times_read(double) == 2)
+
+
+async def test_a_list_on_disk_from_the_future_is_read_again_at_once(
+    registry_of: MakeRegistry, double: Gocdb, tmp_path: Path
+) -> None:
+    cache = tmp_path / "registry.json"
+    async with registry_of(cache) as registry:
+        await registry.refresh()
+    aged(cache, timedelta(days=-400))
+    async with registry_of(cache) as registry:
+        await registry.start()
+        await until(lambda: times_read(double) == 2)
+
+
+async def test_whoever_asks_while_it_is_read_waits_for_that_reading(
+    registry_of: MakeRegistry, double: Gocdb
+) -> None:
+    double.delay = 0.3
+    async with registry_of() as registry:
+        await registry.start()
+        hasty = asyncio.create_task(registry.refresh())
+        patient = [asyncio.create_task(registry.refresh()) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        hasty.cancel()
+        states = await asyncio.gather(*patient)
+        assert times_read(double) == 1
+        assert {state.sites for state in states} == {("EODC", "VITO")}
+        await registry.refresh()
+        assert times_read(double) == 2, "a reading that has ended is not joined"
+
+
+async def test_the_end_does_not_wait_for_a_reading_and_nobody_waits_for_ever(
+    registry_of: MakeRegistry, double: Gocdb
+) -> None:
+    double.delay = 25.0
+    async with registry_of() as registry:
+        await registry.start()
+        waiting = asyncio.create_task(registry.refresh())
+        await until(lambda: times_read(double) == 1)
+        async with asyncio.timeout(10):
+            await registry.stop()
+            state = await waiting
+        assert state.read_at is None
+
+
+async def test_a_folder_that_cannot_be_written_costs_the_list_on_disk_only(
+    registry_of: MakeRegistry, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    async with registry_of(tmp_path / "file" / "registry.json") as registry:
+        assert (await registry.refresh()).problem == ""
+        assert ids(registry) == ["own", "EODC", "VITO"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"registry": {}, "sites": {"A": [{"id": 1}]}}'])

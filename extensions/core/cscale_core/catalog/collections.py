@@ -9,6 +9,7 @@ itself is given as it came but for its name.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,13 +34,14 @@ AFTER_FAILURE = 60.0
 _MAX_PAGES = 50
 _MAX_COLLECTIONS = 5000
 _MAX_CHILDREN = 200
+_MAX_QUERYABLES = 1000
 _AT_ONCE = 8
 _SHORT = 300
 _LONG = 5000
 _TAG = re.compile(r"<[^>]*>")
 _MISSION = re.compile(
-    r"sentinel[-_ ]?(5p|[1-6])(?![0-9])|\b(landsat|modis|envisat|proba-?v|smos|prisma|enmap|era5|naip"
-    r"|spot|cop(?:ernicus)?[-_ ]dem|clms|gfm)",
+    r"sentinel[-_ ]?(5p|[1-6])(?![0-9])|\b(landsat|modis|envisat|proba-?v|smos|prisma|enmap|era5"
+    r"|naip|spot|cop(?:ernicus)?[-_ ]dem|clms|gfm)",
     re.IGNORECASE,
 )
 # Types that a class with a method named list cannot spell.
@@ -110,6 +112,14 @@ class CollectionList(BaseModel):
         return all(report.status == "ok" for report in self.providers)
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """The properties that a provider stated, and until when they are not asked for again."""
+
+    properties: dict[str, Any]
+    until: float
+
+
 @dataclass(slots=True)
 class _Listed:
     """What is kept of one provider."""
@@ -121,7 +131,7 @@ class _Listed:
     status: Literal["ok", "error", "timeout"] = "ok"
     error: str = ""
     note: str = ""
-    queryables: dict[str, dict[str, Any]] = field(default_factory=dict)
+    queryables: dict[str, _Told] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -241,7 +251,6 @@ class Collections:
         else:
             known.documents, known.read = documents, time.monotonic()
             known.status, known.error, known.note = "ok", "", "; ".join(notes)
-            known.queryables = {}
         known.tried = time.monotonic()
         known.elapsed = round(known.tried - begun, 3)
 
@@ -323,29 +332,38 @@ class Collections:
         if provider.kind == "static":
             return {}
         known = self._known.setdefault((provider.id, provider.url), _Listed())
-        if own in known.queryables:
-            return known.queryables[own]
+        told = known.queryables.get(own)
+        if told is None or time.monotonic() > told.until:
+            told = await self._stated(provider, own)
+            if len(known.queryables) >= _MAX_QUERYABLES:
+                # Anybody may ask for names that do not exist.
+                known.queryables.clear()
+            known.queryables[own] = told
+        return told.properties
+
+    async def _stated(self, provider: Provider, own: str) -> _Told:
+        """Ask for the queryables of a collection, else of the whole provider."""
         base = provider.url.rstrip("/")
         urls = [f"{base}/queryables"]
         if own:
             urls.insert(0, f"{base}/collections/{quote(own, safe='')}/queryables")
         door = self._federation.door(provider)
-        for url in urls:
-            try:
-                async with asyncio.timeout(provider.deadline):
-                    properties = (await _json(door, url)).get("properties")
-            except (TimeoutError, CScaleError):
-                # The next address may tell; a filter works here without being told.
-                continue
-            if isinstance(properties, dict):
-                kept = {
-                    str(key)[:_SHORT]: schema
-                    for key, schema in properties.items()
-                    if isinstance(schema, dict)
-                }
-                known.queryables[own] = kept
-                return kept
-        return {}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(provider.deadline):
+                for url in urls:
+                    try:
+                        properties = (await _json(door, url)).get("properties")
+                    except CScaleError:
+                        # The next address may tell; a filter works here without being told.
+                        continue
+                    if isinstance(properties, dict):
+                        kept = {
+                            str(key)[:_SHORT]: schema
+                            for key, schema in properties.items()
+                            if isinstance(schema, dict)
+                        }
+                        return _Told(kept, time.monotonic() + FRESH)
+        return _Told({}, time.monotonic() + AFTER_FAILURE)
 
 
 async def _json(door: Door, url: str) -> dict[str, Any]:

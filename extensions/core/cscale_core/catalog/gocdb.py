@@ -160,7 +160,7 @@ def services(root: Element, site: str, *, audience: str = "") -> Reading:
         except ValidationError as error:
             wrong = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in wrong["loc"])
-            notes.append(f"{name}: left out, {where}: {wrong['msg']}.")
+            notes.append(f"{name or site}: left out, {where}: {wrong['msg']}.")
     return Reading(tuple(providers), tuple(notes))
 
 
@@ -277,16 +277,28 @@ def _coverage(value: str) -> Any:
     return _LISTED.split(value)
 
 
-def acceptable(provider: Provider, egress: Egress, allowed: Collection[tuple[str, int]]) -> str:
+def acceptable(
+    provider: Provider,
+    inside: Collection[tuple[str, int]],
+    allowed: Collection[tuple[str, int]],
+) -> str:
     """Why a provider of the registry may not be asked; empty when it may.
 
-    :param allowed: hosts that the operator allows by name, for which http is good enough.
+    Others write the registry. So a provider in it has an https address on the public internet,
+    and is no service of this site, unless the operator allows its host by name.
+
+    :param inside: hosts that this site may ask although they are private.
+    :param allowed: hosts that the operator allows, for which http is good enough.
     """
     scheme, host, port = origin(provider.url)
-    if scheme != "https" and (host, port) not in allowed and (host, 0) not in allowed:
+    if (host, port) in allowed or (host, 0) in allowed:
+        return ""
+    if scheme != "https":
         return f"{provider.id}: left out, its address is not https."
+    if (host, port) in inside:
+        return f"{provider.id}: left out, its address is that of a service of this site."
     try:
-        egress.check(provider.url)
+        Egress(named=frozenset({(host, port)}), private=frozenset()).check(provider.url)
     except Forbidden as refused:
         return f"{provider.id}: left out, {refused.message}"
     return ""

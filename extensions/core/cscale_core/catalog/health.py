@@ -1,8 +1,9 @@
 """Which providers answer now, and how fast: asked while somebody wants to know, and not longer.
 
 A provider is online when its landing page answers with JSON; one that asks for a login answers
-too. The first question waits for an answer of everybody within a bound, later ones get what is
-known, which is renewed in the background until nobody has asked for some minutes.
+too. The first question, and the first one after a long pause, waits for an answer of everybody
+within a bound; others get what is known, which is renewed in the background until nobody has asked
+for some minutes.
 """
 
 from __future__ import annotations
@@ -69,11 +70,11 @@ class HealthWatch:
         self._first: asyncio.Task[None] | None = None
 
     async def list(self) -> Sequence[ProviderHealth]:
-        """Every provider in the order of the federation; waits only where nothing is known yet."""
+        """Every provider in the order of the federation; waits only where too little is known."""
         self._asked = time.monotonic()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._keep_looking())
-        if any(self._key(provider) not in self._known for provider in self._federation.providers):
+        if self._outdated():
             if self._first is None or self._first.done():
                 self._first = asyncio.create_task(self.look())
             # Whoever stops waiting does not stop the look for the others.
@@ -82,6 +83,12 @@ class HealthWatch:
             self._known.get(self._key(provider), _told(provider))
             for provider in self._federation.providers
         ]
+
+    def _outdated(self) -> bool:
+        providers = self._federation.providers
+        return time.monotonic() - self._looked > self._idle or any(
+            self._key(provider) not in self._known for provider in providers
+        )
 
     async def look(self) -> None:
         """Ask every provider now, all at the same time."""

@@ -2,8 +2,8 @@
 
 The registry (GOCDB) is read again every hour in the background. A reading that fails or finds
 nothing keeps the last good list, which also lies on disk, so that a registry that is down takes no
-archive away. What one site's entry has wrong is a note in :attr:`Registry.state` and costs the
-others nothing.
+archive away, and many short processes do not ask it more often. What one site's entry has wrong is
+a note in :attr:`Registry.state` and costs the others nothing.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Registry:
         self._sites: dict[str, tuple[Provider, ...]] = {}
         self._registered: tuple[Provider, ...] = ()
         self._task: asyncio.Task[None] | None = None
-        self._lock = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
         url = site.site_registry.url if site.site_registry is not None else ""
         self.state = RegistryState(url=url)
 
@@ -84,7 +84,10 @@ class Registry:
         return (*self._site.providers, *self._registered)
 
     async def start(self) -> None:
-        """Take up the list on disk, and begin to read the registry in the background."""
+        """Take up the list on disk, and begin to read the registry in the background.
+
+        A list on disk that is younger than the interval is not read again before its time.
+        """
         if self._site.site_registry is None or self._task is not None:
             return
         await self._take_up(self._site.site_registry)
@@ -92,28 +95,42 @@ class Registry:
 
     async def stop(self) -> None:
         """End the reading; the list stays."""
-        if self._task is None:
-            return
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-        self._task = None
+        for task in (self._task, self._reading):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        self._task = self._reading = None
 
     async def refresh(self) -> RegistryState:
-        """Read the registry now; a failure is in the state, not an exception."""
+        """Read the registry now, or wait for the reading under way.
+
+        A failure is in the state, not an exception.
+        """
         if self._site.site_registry is None:
             return self.state
-        async with self._lock:
-            await self._read(self._site.site_registry)
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read(self._site.site_registry))
+        # Whoever stops waiting does not stop the reading for the others.
+        await asyncio.wait([self._reading])
         return self.state
 
     async def _keep_reading(self, registry: SiteRegistry) -> None:
+        wait = self._remaining(registry)
         while True:
+            await asyncio.sleep(wait)
             await self.refresh()
             wait = registry.interval
             if self.state.problem:
                 wait = min(wait, _AGAIN)
-            await asyncio.sleep(wait * SystemRandom().uniform(1 - _JITTER, 1 + _JITTER))
+            wait *= SystemRandom().uniform(1 - _JITTER, 1 + _JITTER)
+
+    def _remaining(self, registry: SiteRegistry) -> float:
+        """Seconds for which the list on disk is still good; of one from the future, none."""
+        if self.state.read_at is None:
+            return 0.0
+        age = (datetime.now(UTC) - self.state.read_at).total_seconds()
+        return max(registry.interval - age, 0.0) if age >= 0 else 0.0
 
     async def _read(self, registry: SiteRegistry) -> None:
         now = datetime.now(UTC)
@@ -161,9 +178,10 @@ class Registry:
         """What each site's entry says, or why it could not be read."""
         egress = site_egress(self._site)
         places = asyncio.Semaphore(_AT_ONCE)
+        audiences = {site.casefold(): audience for site, audience in registry.audiences.items()}
 
         async def read(name: str) -> Reading | str:
-            audience = registry.audiences.get(name, "")
+            audience = audiences.get(name.casefold(), "")
             try:
                 async with places:
                     return await fetch_services(
@@ -189,8 +207,9 @@ class Registry:
         ids = {provider.id.casefold() for provider in self._site.providers}
         urls = {provider.url.rstrip("/") for provider in self._site.providers}
         allowed = allowed_hosts(self._site.allowed_hosts)
+        inside = site_egress(self._site).private
         for provider in (each for found in sites.values() for each in found):
-            reason = acceptable(provider, site_egress(self._site, [provider]), allowed)
+            reason = acceptable(provider, inside, allowed)
             if provider.id.casefold() in ids or provider.url.rstrip("/") in urls:
                 reason = f"{provider.id}: left out, it is among the declared providers already."
             if reason:
@@ -237,8 +256,11 @@ class Registry:
         try:
             self._cache.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=self._cache.parent, prefix=".registry-")
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(kept.model_dump_json(indent=1))
-            Path(name).replace(self._cache)
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    file.write(kept.model_dump_json(indent=1))
+                Path(name).replace(self._cache)
+            finally:
+                Path(name).unlink(missing_ok=True)
         except OSError as error:
             _log.warning("The list of the site registry cannot be kept: %s", error)
