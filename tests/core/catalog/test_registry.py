@@ -215,10 +215,10 @@ async def test_the_registry_cannot_name_a_service_of_this_site(
 async def test_a_site_gets_a_token_when_the_settings_name_it_in_any_case(
     registry_of: MakeRegistry, double: Gocdb
 ) -> None:
-    wants = {
-        name: services(service(f"https://{name}.eu", said={"auth": "bearer"})) for name in "AB"
-    }
-    double.sites, double.services = sites("A", "B"), wants
+    double.sites = sites("A", "B")
+    for name in "AB":
+        wants = service(f"https://{name}.eu", said={"auth": "bearer"})
+        double.services[name] = services(wants)
     async with registry_of(site_registry={"audiences": {"a": "stac-a"}}) as registry:
         state = await registry.refresh()
         logins = {each.id: (each.auth, each.audience) for each in registry.providers[1:]}
