@@ -93,8 +93,10 @@ def parse_filter(given: str | JSON) -> Filter:
                 check_text(text)
                 given = Expr(text).to_json()
         check_tree(given)
-        document = exact(normal(Expr(given).to_json()))
+        document = normal(exact(normal(Expr(given).to_json())))
         check_tree(document)
+    except InvalidInput:
+        raise
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"The filter cannot be used: {error}.", hint=_HINT) from error
     except Exception as error:  # cql2 raises plain Exception, with a drawing of the place
@@ -104,6 +106,3 @@ def parse_filter(given: str | JSON) -> Filter:
         return Filter(document, _decide=condition(document))
     except Doubtful as doubt:
         return Filter(document, reason=str(doubt))
-
-
-_HINT = "For example: eo:cloud_cover <= 20 AND platform = 'sentinel-2a'"

@@ -181,7 +181,7 @@ def _placed(
         raise Doubtful("places are compared with the geometry of the items only")
     if not isinstance(fixed, dict) or not {"type", "bbox"} & set(fixed):
         raise Doubtful("a place in the filter is no geometry")
-    area = box_area(tuple(fixed["bbox"])) if "bbox" in fixed else shape(parse_area(fixed))
+    area = _box(fixed["bbox"]) if "bbox" in fixed else shape(parse_area(fixed))
     shapely.prepare(area)
 
     def decide(item: Item) -> Verdict:
@@ -196,6 +196,13 @@ def _placed(
             return bool(predicate(area, there) if swapped else predicate(there, area))
 
     return decide
+
+
+def _box(bbox: Any) -> BaseGeometry:
+    numbers = isinstance(bbox, list) and all(type(value) in (int, float) for value in bbox)
+    if not numbers or len(bbox) not in (4, 6):
+        raise Doubtful("a bounding box in the filter has neither four nor six numbers")
+    return box_area(tuple(bbox))
 
 
 def _atom(operator: str, arguments: list[Any]) -> Decide:

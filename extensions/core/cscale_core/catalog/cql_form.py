@@ -8,6 +8,7 @@ a property that holds a time is read as a time.
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Any
 
 from cscale_core.catalog.interval import format_time, parse_interval, parse_time
@@ -35,19 +36,32 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def normal(node: Any) -> Any:
-    """Whole numbers as such, and names without ``properties.``; the depth is checked before."""
+    """Whole numbers as such, names without ``properties.``, and no ``and`` inside an ``and``.
+
+    The depth is checked before.
+    """
     if isinstance(node, dict):
         if set(node) == {"property"}:
             name = str(node["property"]).removeprefix("properties.")
             if not _NAME.fullmatch(name):
                 raise ValueError(f"{name[:60]!r} is not the name of a property")
             return {"property": name}
-        return {key: normal(value) for key, value in node.items()}
+        made = {key: normal(value) for key, value in node.items()}
+        return _flat(made) if made.get("op") in ("and", "or") else made
     if isinstance(node, list):
         return [normal(child) for child in node]
     if isinstance(node, float) and node.is_integer() and abs(node) < 2**53:
         return int(node)
     return node
+
+
+def _flat(node: JSON) -> JSON:
+    """The parts of the same operator within, in their order: text cannot tell them apart."""
+    parts: list[Any] = []
+    for part in node["args"]:
+        same = isinstance(part, dict) and part.get("op") == node["op"]
+        parts += part["args"] if same else [part]
+    return op(node["op"], *parts)
 
 
 def is_time(node: Any) -> bool:
@@ -83,7 +97,8 @@ _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "<>": "<>"}
 def exact(node: Any) -> Any:
     """Dates that are compared with times as the whole day that they stand for.
 
-    :raises InvalidInput: for a time that cannot be read.
+    :raises InvalidInput: for a day that is none.
+    :raises ValueError: for a time that cannot be read, and an interval that is none.
     """
     if isinstance(node, list):
         return [exact(child) for child in node]
@@ -110,16 +125,17 @@ def exact(node: Any) -> Any:
         if _day(low) or _day(high) or isinstance(low, str) or isinstance(high, str):
             return op("and", _compared_time(">=", value, low), _compared_time("<=", value, high))
     if operator in TEMPORAL | TEMPORAL_INTERVALS:
-        arguments = [
-            {"interval": [moment["timestamp"] for moment in _moments(day)]}
-            if isinstance(argument, dict) and (day := _day(argument))
-            else argument
-            for argument in arguments
-        ]
-    return {"op": operator, "args": [exact(argument) for argument in arguments]}
+        return op(operator, *map(_exact_time, arguments))
+    return op(operator, *map(exact, arguments))
 
 
-def _time(text: Any) -> Any:
+def _exact_time(node: Any) -> Any:
+    if day := _day(node):
+        return {"interval": [moment["timestamp"] for moment in _moments(day)]}
+    return exact({"timestamp": node} if isinstance(node, str) else node)
+
+
+def _time(text: Any) -> datetime:
     try:
         return parse_time(text)
     except ValueError as error:
@@ -129,20 +145,20 @@ def _time(text: Any) -> Any:
 def _exact_interval(ends: Any) -> list[Any]:
     if not isinstance(ends, list) or len(ends) != 2:
         raise ValueError("an interval has two ends")
-    exact: list[Any] = []
+    found: list[Any] = []
     for which, end in enumerate(ends):
         text = end
         if isinstance(end, dict):
             text = end.get("timestamp") or end.get("date")
         if day := _day(text):
-            exact.append(_moments(day)[which]["timestamp"])
+            found.append(_moments(day)[which]["timestamp"])
         elif isinstance(end, dict) and "property" in end:
-            exact.append(end)
+            found.append(end)
         elif text == "..":
-            exact.append(text)
+            found.append(text)
         else:
-            exact.append(format_time(_time(text)))
-    return exact
+            found.append(format_time(_time(text)))
+    return found
 
 
 def _compared_time(operator: str, left: JSON, right: Any) -> JSON:
