@@ -105,6 +105,29 @@ def test_bands_are_matched_by_common_name_and_resolution() -> None:
     assert set(merged[MIRRORS_MEMBER][0]["assets"]) == {"B03_20m", "thumbnail"}
 
 
+def test_what_a_partly_staged_copy_lacks_is_added_with_its_archive() -> None:
+    staged = item("own", B03={"href": "s3://vo/products/c/1/B03.tif"})
+    far = item("far", B03=asset("far", "B03"), B02=asset("far", "B02"))
+    merged = merge_mirrors([far, staged], rank())
+    assert merged["assets"]["B03"]["href"].startswith("s3://vo/")
+    assert merged["assets"]["B02"] == {**asset("far", "B02"), PROVIDER_MEMBER: "far"}
+    assert merged[MIRRORS_MEMBER][0]["assets"] == {}
+    assert "B02" not in staged["assets"]
+
+
+def test_bands_that_ours_has_in_no_form_are_added_whatever_they_are_called() -> None:
+    near = item("open", green=asset("open", "g", bands=[{"eo:common_name": "green"}]))
+    far = item(
+        "far",
+        B03=asset("far", "3", bands=[{"eo:common_name": "green"}]),
+        B04=asset("far", "4", bands=[{"eo:common_name": "red"}]),
+        manifest=asset("far", "m"),
+    )
+    merged = merge_mirrors([near, far], rank())
+    assert set(merged["assets"]) == {"green", "B04"}
+    assert set(merged[MIRRORS_MEMBER][0]["assets"]) == {"manifest"}
+
+
 def test_what_is_ambiguous_or_contradicts_is_not_matched() -> None:
     green = {"bands": [{"eo:common_name": "green"}]}
     near = item("open", g=asset("open", "g", **green), data=asset("open", "d", gsd=10))

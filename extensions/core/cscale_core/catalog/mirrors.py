@@ -2,9 +2,10 @@
 
 An asset that another archive has too gets that archive's address as an alternate (STAC Alternate
 Assets Extension v1.2.0), under the archive's id. Assets belong together when they have the same
-key, or are the only ones on both sides with the same bands, resolution and kind of file. What only
-another archive has is listed with that archive in ``cscale:mirrors`` and stays out of ``assets``,
-so that a band is not staged twice in two forms; nothing is lost.
+key, or are the only ones on both sides with the same bands, resolution and kind of file. What the
+nearest copy lacks (one of which only some files were staged) is added, marked with its archive.
+The same bands in another form are listed with their archive in ``cscale:mirrors`` and stay out of
+``assets``, so that a band is not staged twice; nothing is lost.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def merge_mirrors(items: Sequence[Item], rank: Rank) -> Item:
     linked = False
     for other in others:
         provider = str(other.get(PROVIDER_MEMBER, ""))
-        pairs = _pairs(nearest["assets"], other["assets"])
+        pairs = _pairs(assets, other["assets"])
         for key, theirs in pairs.items():
             before = assets[key].get("alternate")
             alternate = dict(before) if isinstance(before, dict) else {}
@@ -77,6 +78,11 @@ def merge_mirrors(items: Sequence[Item], rank: Rank) -> Item:
             assets[key]["alternate"] = alternate
             linked = True
         paired = set(pairs.values())
+        lacking = _lacking(
+            assets, other["assets"], paired, alike=any(k == v for k, v in pairs.items())
+        )
+        for key in lacking:
+            assets[key] = {**other["assets"][key], PROVIDER_MEMBER: provider}
         mirrors.append(
             {
                 "provider": provider,
@@ -84,7 +90,9 @@ def merge_mirrors(items: Sequence[Item], rank: Rank) -> Item:
                 "id": other["id"],
                 "href": self_link(other),
                 "assets": {
-                    key: asset for key, asset in other["assets"].items() if key not in paired
+                    key: asset
+                    for key, asset in other["assets"].items()
+                    if key not in paired and key not in lacking
                 },
             }
         )
@@ -124,6 +132,25 @@ def _pairs(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, str]:
         if content in known:
             pairs[known[content]] = key
     return pairs
+
+
+def _lacking(
+    ours: dict[str, Any], theirs: dict[str, Any], paired: set[str], *, alike: bool
+) -> list[str]:
+    """Keys of their assets that ours has in no form.
+
+    :param alike: both name their assets in the same way, so that a key that ours has not is
+        something that ours has not; else only bands that ours has not tell.
+    """
+    known = {content[0] for asset in ours.values() if (content := _content(asset))[0]}
+    lacking = []
+    for key, asset in theirs.items():
+        if key in paired or key in ours:
+            continue
+        bands = _content(asset)[0]
+        if (bands and bands not in known) or (alike and not bands):
+            lacking.append(key)
+    return lacking
 
 
 def _contradict(one: dict[str, Any], other: dict[str, Any]) -> bool:
