@@ -37,6 +37,10 @@ class SettingsError(Exception):
     """The settings cannot be used; the message names the file and every wrong member."""
 
 
+COMMUNITY_PROVIDER = "catalogue"
+"""Id of the community's catalogue among the providers that are searched."""
+
+
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -267,7 +271,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _known_archives(self) -> Settings:
-        with_archives(self.providers, self.archives)
+        if COMMUNITY_PROVIDER in (each.id for each in self.all_providers):
+            raise ValueError(
+                f"{COMMUNITY_PROVIDER} is the id of the community's catalogue; choose another"
+            )
         return self
 
     @property

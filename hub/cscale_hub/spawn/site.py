@@ -10,11 +10,9 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cscale_hub.settings import Settings
+from cscale_hub.settings import COMMUNITY_PROVIDER, Settings
 from cscale_hub.storage import VOStorage, grants
 from cscale_hub.vos import VOFile
-
-COMMUNITY_PROVIDER = "catalogue"
 
 
 def searched(settings: Settings) -> list[dict[str, Any]]:

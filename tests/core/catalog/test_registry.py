@@ -12,8 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
 
 from cscale_core.catalog import gocdb
+from cscale_core.catalog.federation import Federation, SearchQuery, SearchResult
 from cscale_core.catalog.registry import Registry
 from cscale_core.http import guarded_client
 from cscale_core.site import Site
@@ -65,6 +70,12 @@ def aged(cache: Path, by: timedelta) -> None:
 
 def times_read(double: Gocdb) -> int:
     return sum(asked["method"] == "get_site_list" for asked in double.asked)
+
+
+async def searched(registry: Registry) -> SearchResult:
+    site, http = registry._site, registry._http
+    federation = Federation(site, http, None, providers=lambda: registry.providers)
+    return await federation.search(SearchQuery())
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -224,6 +235,44 @@ async def test_a_site_gets_a_token_when_the_settings_name_it_in_any_case(
         logins = {each.id: (each.auth, each.audience) for each in registry.providers[1:]}
     assert logins == {"A": ("bearer", "stac-a"), "B": ("none", "")}
     assert [note for note in state.notes if note.startswith("B: asks for a token")]
+
+
+async def test_a_search_asks_no_registered_archive_inside_and_follows_no_redirect_there(
+    registry_of: MakeRegistry, double: Gocdb, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def inside(request: Request) -> Response:
+        asked.append(request.url.path)
+        return JSONResponse({"type": "FeatureCollection", "features": []})
+
+    async def outside(_: Request) -> Response:
+        return RedirectResponse(target + "/search", 307)
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["10.0.0.7"] if host == "stac.example.eu" else [host]
+
+    monkeypatch.setattr("cscale_core.http._resolve", resolve)
+    target = serve(Starlette(routes=[Route("/{path:path}", inside, methods=["GET", "POST"])]))
+    away = serve(Starlette(routes=[Route("/{path:path}", outside, methods=["GET", "POST"])]))
+    double.sites = sites("NAME", "AWAY", "TARGET")
+    double.services = {
+        "NAME": services(service("https://stac.example.eu")),
+        "AWAY": services(service(away)),
+        "TARGET": services(service(target)),
+    }
+    allowed = [away.removeprefix("http://")]
+    async with registry_of(providers=[], allowed_hosts=allowed) as registry:
+        await registry.refresh()
+        assert ids(registry) == ["NAME", "AWAY"]
+        found = await searched(registry)
+    assert [(report.id, report.status) for report in found.providers] == [
+        ("NAME", "error"),
+        ("AWAY", "error"),
+    ]
+    assert "private address" in found.providers[0].error
+    assert "not a service of this site" in found.providers[1].error
+    assert asked == []
 
 
 async def test_a_host_that_the_operator_allows_may_be_inside_and_in_the_clear(

@@ -101,6 +101,16 @@ async def test_a_registered_name_that_means_an_inside_address_is_not_connected_t
     assert await ask(allowed, url, registered) == {"inside": True}
 
 
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.0.0.1."])
+async def test_another_spelling_of_an_inside_address_is_not_asked(
+    host: str, serve: Any, make_site: MakeSite
+) -> None:
+    port = serve(api()).rsplit(":", 1)[1]
+    url = f"http://{host}:{port}/"
+    with pytest.raises(CScaleError):
+        await ask(make_site(), url, (provider(url),))
+
+
 async def test_a_registered_provider_cannot_redirect_to_the_inside(
     serve: Any, make_site: MakeSite
 ) -> None:

@@ -87,6 +87,32 @@ def test_archives_are_off_until_they_are_switched_on(monkeypatch: pytest.MonkeyP
     assert [each.id for each in Settings().all_providers] == ["earth-search"]
 
 
+def test_variables_win_over_the_files_archives_and_registry(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(
+        tmp_path,
+        "archives: {earth-search: false, cdse: true, eodc: true}\n"
+        "site_registry: {scope: C-SCALE, without: [OLD]}\n",
+    )
+    monkeypatch.setenv("CSCALE_ARCHIVES__EARTH_SEARCH", "true")
+    monkeypatch.setenv("CSCALE_ARCHIVES__CDSE", "false")
+    monkeypatch.setenv("CSCALE_SITE_REGISTRY__SCOPE", "EGI")
+    settings = load_settings()
+    assert [each.id for each in settings.all_providers] == ["eodc", "earth-search"]
+    assert settings.site_registry is not None
+    assert (settings.site_registry.scope, settings.site_registry.without) == ("EGI", ("OLD",))
+    monkeypatch.setenv("CSCALE_ARCHIVES", '{"terrascope": true, "eodc": false}')
+    assert [each.id for each in load_settings().all_providers] == ["terrascope", "earth-search"]
+
+
+def test_a_declared_provider_takes_the_place_of_an_archive() -> None:
+    mine = {"id": "cdse", "title": "Mirror", "url": "https://mirror.example.eu"}
+    settings = Settings(providers=[mine], archives={"cdse": True, "eodc": True})
+    assert [each.id for each in settings.all_providers] == ["cdse", "eodc"]
+    assert settings.all_providers[0].url == "https://mirror.example.eu"
+
+
 def test_an_archive_that_is_not_shipped_is_told_with_those_that_are(tmp_path: Path) -> None:
     path = write(tmp_path, "archives: {nasa: true}\n")
     with pytest.raises(SettingsError, match="no archive nasa; there are cdse"):
@@ -106,6 +132,9 @@ def test_an_archive_that_is_not_shipped_is_told_with_those_that_are(tmp_path: Pa
             "providers: [{id: a, title: A, url: https://a.eu}, {id: a, title: B, url: https://b.eu}]",
             "two providers have the id a",
         ),
+        ("providers: [{id: catalogue, title: A, url: https://a.eu}]", "choose another"),
+        ("archives: {cdse: perhaps}", r"archives\.cdse"),
+        ("site_registry: {interval: 0}", r"site_registry\.interval"),
     ],
 )
 def test_a_wrong_provider_is_told_at_the_start(text: str, said: str, tmp_path: Path) -> None:
