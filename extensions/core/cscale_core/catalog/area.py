@@ -74,10 +74,17 @@ def parse_area(given: Any) -> JSON:
     if not parts:
         raise InvalidInput("The area is empty.", hint=_HINT)
     area = parts[0] if len(parts) == 1 else shapely.union_all(parts)
-    if len(parts) == 1 and value.get("type") in _TYPES and area.equals_exact(_plain(value), 0):
-        return {key: value[key] for key in ("type", "coordinates", "geometries") if key in value}
-    plain: JSON = json.loads(json.dumps(mapping(area)))
-    return plain
+    if len(parts) == 1 and value.get("type") in _TYPES:
+        plain = _plain(value)
+        if not plain.has_z and area.equals_exact(plain, 0):
+            return {
+                key: value[key] for key in ("type", "coordinates", "geometries") if key in value
+            }
+    if _jumps(area) and not _is_rectangle(area):
+        # Points between, so that whoever reads it again does not take it for a crossing.
+        area = shapely.segmentize(area, 120)
+    written: JSON = json.loads(json.dumps(mapping(area)))
+    return written
 
 
 def footprint(geometry: Any, bbox: Any = None) -> BaseGeometry | None:
@@ -217,7 +224,8 @@ def _usable(value: JSON) -> BaseGeometry:
         geometry = on_earth(geometry)
         if not geometry.is_valid:
             dimensions = shapely.get_dimensions(geometry)
-            geometry = shapely.make_valid(geometry, method="structure", keep_collapsed=False)
+            valid = shapely.make_valid(geometry, method="structure", keep_collapsed=False)
+            geometry = shapely.union_all(shapely.get_parts(valid))
             if geometry.is_empty or shapely.get_dimensions(geometry) < dimensions:
                 raise InvalidInput(
                     "The area encloses nothing.", hint="Give a ring of at least three places."
@@ -261,6 +269,8 @@ def _is_rectangle(geometry: BaseGeometry) -> bool:
     if geometry.geom_type != "Polygon" or len(geometry.interiors):
         return False
     west, south, east, north = geometry.bounds
+    if west == east or south == north:
+        return False
     corners = geometry.exterior.coords
     return (
         len(corners) <= 9
