@@ -77,7 +77,7 @@ def _config(
     """
     from pydantic import ValidationError
 
-    from cscale_core.providers import load_providers
+    from cscale_core.providers import load_providers_file
     from cscale_core.site import load_site
     from cscale_mqs.config import Config
     from cscale_mqs.problems import explain_validation
@@ -87,7 +87,12 @@ def _config(
         known = load_site(site)
         members = known.model_dump(include={"providers", "site_registry", "allowed_hosts"})
     elif providers is not None and site is None:
-        members = {"providers": load_providers(providers)}
+        file = load_providers_file(providers)
+        members = {
+            "providers": file.everything(),
+            "site_registry": file.site_registry,
+            "allowed_hosts": file.allowed_hosts,
+        }
     else:
         raise InvalidInput("Name either a site file (--site) or a list of providers (--providers).")
     members["allowed_hosts"] = (*members.get("allowed_hosts", ()), *allowed_hosts)

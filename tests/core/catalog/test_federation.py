@@ -161,7 +161,7 @@ async def test_what_came_before_a_deadline_is_kept_and_said(serve: Any, site_of:
     assert "1 items came before" in result.providers[0].note
 
 
-@pytest.mark.parametrize("status", [404, 405, 415, 501])
+@pytest.mark.parametrize("status", [404, 405, 415, 501, 401, 403])
 async def test_get_is_used_where_post_is_not_offered(serve: Any, site_of: Any, status: int) -> None:
     asked: dict[str, str] = {}
 

@@ -19,6 +19,7 @@ from cscale_core.http import Answer, JsonAnswer
 
 # Answers to POST /search that mean "this API has no POST here", so that GET is tried.
 _NO_POST = frozenset({404, 405, 415, 501})
+_LOGIN = frozenset({401, 403})
 # Answers that can mean "I do not take that parameter".
 _REFUSED = frozenset({400, 422, 501})
 
@@ -68,6 +69,9 @@ class Pages:
         """The extensions that are asked for; fewer after a refusal."""
         self.read = 0
         """Pages read so far."""
+        # An archive that asks nobody for a login may want one for POST, taking it for a write
+        # (CollGS at CESNET does).
+        self._no_post = _NO_POST | _LOGIN if door.provider.auth == "none" else _NO_POST
 
     async def first(self) -> Page:
         """The first page.
@@ -76,13 +80,18 @@ class Pages:
         :raises UpstreamError: when it fails otherwise.
         """
         capabilities = self._capabilities
+        login: JsonAnswer | None = None
         while True:
             method: Method = "POST" if capabilities.post else "GET"
             request = first(self._query, self.sent, capabilities, method, self._size)
             answer = await self._ask(request)
-            if method == "POST" and answer.status in _NO_POST:
+            if method == "POST" and answer.status in self._no_post:
                 capabilities.post = False
+                login = answer if answer.status in _LOGIN else None
                 continue
+            if login is not None and answer.status in _NO_POST:
+                capabilities.post = True
+                return self._page(request, login)
             if answer.status in _REFUSED and self.sent.parts:
                 part = self.sent.parts[0]
                 capabilities.refused.add(self.sent.name(part))
@@ -119,7 +128,7 @@ class Pages:
 
     def _page(self, request: Request, answer: JsonAnswer) -> Page:
         title = self._door.provider.title
-        if answer.status in (401, 403):
+        if answer.status in _LOGIN:
             raise UpstreamError(f"{title} does not let you search (status {answer.status}).")
         if answer.status != 200:
             said = f" It said: {answer.said}" if answer.said else ""
