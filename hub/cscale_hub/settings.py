@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from cscale_core.providers import Provider, SiteRegistry, with_archives
+from cscale_core.providers import AllowedHost, Provider, SiteRegistry, with_archives
 
 SETTINGS_FILE_VARIABLE = "CSCALE_SETTINGS_FILE"
 SETTINGS_FILE_NAME = "cscale.yaml"
@@ -237,7 +237,7 @@ class Settings(BaseSettings):
     openeo: tuple[OpenEOSettings, ...] = Field(
         default=(), description="openEO back ends that are offered."
     )
-    allowed_hosts: tuple[str, ...] = Field(
+    allowed_hosts: tuple[AllowedHost, ...] = Field(
         default=(),
         description="host or host:port that users' servers may ask although private or loopback.",
     )

@@ -139,6 +139,27 @@ def _address(value: str) -> str:
     return value
 
 
+def _host(value: str) -> str:
+    try:
+        # As cscale_core.http.allowed_hosts reads it.
+        literal = value.count(":") > 1 and "[" not in value
+        parts = urlsplit(f"//[{value}]" if literal else f"//{value}")
+        plain = (
+            parts.hostname
+            and parts.port != 0
+            and parts.netloc == (f"[{value}]" if literal else value)
+        )
+    except ValueError:
+        plain = False
+    if not plain or "@" in value or "*" in value or value != value.strip():
+        raise ValueError("this is not host or host:port, such as stac.inside.example:8443")
+    return value
+
+
+AllowedHost = Annotated[str, AfterValidator(_host)]
+"""``host``, ``host:port`` or ``[IPv6]:port``; no scheme, no path, no pattern."""
+
+
 class CollectionPolicy(_Model):
     """What a provider keeps of one collection."""
 
@@ -240,7 +261,7 @@ class ProvidersFile(_Model):
     site_registry: SiteRegistry | None = Field(
         default=None, description="Where further providers are read from; none: nowhere."
     )
-    allowed_hosts: tuple[str, ...] = Field(
+    allowed_hosts: tuple[AllowedHost, ...] = Field(
         default=(),
         description="host or host:port that may be asked although private or loopback.",
     )

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from cscale_core.errors import InvalidInput
-from cscale_core.providers import Provider, SiteRegistry
+from cscale_core.providers import AllowedHost, Provider, SiteRegistry
 
 SITE_FILE_VARIABLE = "CSCALE_SITE_FILE"
 
@@ -92,7 +92,7 @@ class Site(_Model):
     openeo: tuple[OpenEOBackend, ...] = ()
     spark: SparkSite = SparkSite()
     broker_url: str = ""
-    allowed_hosts: tuple[str, ...] = Field(
+    allowed_hosts: tuple[AllowedHost, ...] = Field(
         default=(),
         description="host or host:port that may be asked although private or loopback.",
     )

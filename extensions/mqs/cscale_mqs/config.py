@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cscale_core.providers import Provider, SiteRegistry
+from cscale_core.providers import AllowedHost, Provider, SiteRegistry
 from cscale_core.site import Catalogue, S3Site, Site
 
 
@@ -34,7 +34,7 @@ class Config(BaseModel):
     site_registry: SiteRegistry | None = Field(
         default=None, description="Where further providers are read from; none: nowhere."
     )
-    allowed_hosts: tuple[str, ...] = Field(
+    allowed_hosts: tuple[AllowedHost, ...] = Field(
         default=(),
         description="host or host:port that may be asked although private or loopback.",
     )

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from cscale_core.errors import InvalidInput
+from cscale_core.http import allowed_hosts
 from cscale_core.providers import (
     Provider,
+    ProvidersFile,
     load_providers,
     load_providers_file,
     shipped_providers,
@@ -95,6 +98,46 @@ def test_what_is_wrong_is_said_with_its_place(text: str, said: str, tmp_path: Pa
         load_providers(file(tmp_path, text))
     assert "hunter2" not in caught.value.message
     assert "providers.md" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("entry", "read"),
+    [
+        ("stac.eu", ("stac.eu", 0)),
+        ("stac.eu:8443", ("stac.eu", 8443)),
+        ("10.0.0.1:80", ("10.0.0.1", 80)),
+        ("localhost", ("localhost", 0)),
+        ("fd00::1", ("fd00::1", 0)),
+        ("[fd00::1]", ("fd00::1", 0)),
+        ("[fd00::1]:8443", ("fd00::1", 8443)),
+    ],
+)
+def test_hosts_that_are_allowed_are_what_the_guard_reads(entry: str, read: tuple[str, int]) -> None:
+    assert allowed_hosts(ProvidersFile(allowed_hosts=(entry,)).allowed_hosts) == {read}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "",
+        " stac.eu",
+        "https://stac.eu",
+        "stac.eu/v1",
+        "stac.eu:99999",
+        "stac.eu:0",
+        "stac.eu:x",
+        "u:p@stac.eu",
+        "*.stac.eu",
+        "10.0.0.0/8",
+        "[::1",
+        ":8443",
+        "stac.eu?x",
+        "stac.eu#x",
+    ],
+)
+def test_what_is_no_host_is_refused_instead_of_allowing_nothing(entry: str) -> None:
+    with pytest.raises(ValidationError, match="not host or host:port"):
+        ProvidersFile(allowed_hosts=(entry,))
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ def test_an_archive_that_is_not_shipped_is_told_with_those_that_are(tmp_path: Pa
             "two providers have the id a",
         ),
         ("providers: [{id: catalogue, title: A, url: https://a.eu}]", "choose another"),
+        ("allowed_hosts: ['https://stac.inside.eu:8443']", r"allowed_hosts\.0"),
         ("archives: {cdse: perhaps}", r"archives\.cdse"),
         ("site_registry: {interval: 0}", r"site_registry\.interval"),
     ],
