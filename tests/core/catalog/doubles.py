@@ -292,7 +292,11 @@ def _sortable(item: Any, name: str) -> Any:
 def _matches(item: Item, asked: dict[str, Any]) -> bool:
     if "filter" in asked:
         given = asked["filter"]
-        if not Expr(given if isinstance(given, dict) else _maybe_json(given)).matches(item):
+        try:
+            if not Expr(given if isinstance(given, dict) else _maybe_json(given)).matches(item):
+                return False
+        except Exception:
+            # A property that is not there: neither true nor false, so it does not match.
             return False
     if (ids := _listed(asked.get("ids"))) and item.get("id") not in ids:
         return False
@@ -350,12 +354,15 @@ class _Quiet(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def running(application: Callable[..., Any]) -> Iterator[str]:
+def running(application: Callable[..., Any], *, lifespan: bool = False) -> Iterator[str]:
     """Serve an ASGI application from a thread; gives its base URL."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
-        application, log_level="error", lifespan="off", timeout_graceful_shutdown=1
+        application,
+        log_level="error",
+        lifespan="on" if lifespan else "off",
+        timeout_graceful_shutdown=1,
     )
     server = _Quiet(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -15,7 +15,8 @@ from typing import Any, Literal
 from urllib.parse import urljoin
 
 from cscale_core.catalog.door import Door
-from cscale_core.errors import CScaleError
+from cscale_core.errors import CScaleError, Forbidden
+from cscale_core.http import origin
 
 _FRESH = 3600.0
 _FRESH_AFTER_FAILURE = 60.0
@@ -94,11 +95,20 @@ def understood(landing: Any, url: str) -> Capabilities:
         except ValueError:
             # An address that cannot be read is no address.
             continue
-        if link.get("rel") == "search":
+        kind = str(link.get("type", "json"))
+        # A search at another host, or as XML, is not the one of the specification.
+        if link.get("rel") == "search" and "json" in kind and _same_host(href, url):
             found.search = href
         elif link.get("rel") in _QUERYABLES:
             found.queryables = href
     return found
+
+
+def _same_host(href: str, url: str) -> bool:
+    try:
+        return origin(href) == origin(url)
+    except Forbidden:
+        return False
 
 
 class CapabilityBook:
@@ -135,4 +145,4 @@ async def _read(door: Door) -> Capabilities:
     except (TimeoutError, CScaleError):
         # The search itself will say what is wrong with the provider.
         return plain(url)
-    return understood(answer.body if answer.status == 200 else None, url)
+    return understood(answer.body, answer.url) if answer.status == 200 else plain(url)

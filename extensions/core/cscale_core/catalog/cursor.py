@@ -6,13 +6,13 @@ goes back to providers as requests, therefore nobody else can write one.
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from itsdangerous import BadSignature, TimestampSigner
 from itsdangerous.encoding import base64_decode, base64_encode
 
@@ -51,7 +51,7 @@ class Cursors:
         """The cursor of a state."""
         base = query.body(0)
         ids = list(state.places)
-        head = orjson.dumps([_packed(ids[i], place, base) for i, place in _numbered(state.places)])
+        head = _written([_packed(name, place, base) for name, place in state.places.items()])
         body = struct.pack(">I", len(head)) + head + _packed_seen(state.seen, ids)
         packer = zlib.compressobj(9, zdict=_dictionary(query))
         packed = packer.compress(body) + packer.flush()
@@ -73,23 +73,30 @@ class Cursors:
             ) from error
         if signed[:16].decode() != query.fingerprint()[:16]:
             raise InvalidInput("The cursor belongs to another search.", hint=_HINT)
-        unpacker = zlib.decompressobj(zdict=_dictionary(query))
-        body = unpacker.decompress(base64_decode(signed[16:]))
-        (length,) = struct.unpack_from(">I", body)
-        base = query.body(0)
-        entries = orjson.loads(body[4 : 4 + length])
-        places = {entry[0]: _unpacked(entry, base) for entry in entries}
-        return State(places, _unpacked_seen(body[4 + length :], list(places)))
+        try:
+            return _unpacked_state(query, base64_decode(signed[16:]))
+        except (zlib.error, struct.error, ValueError, TypeError, LookupError) as error:
+            # Written by another release.
+            raise InvalidInput("The cursor is too old to go on from.", hint=_HINT) from error
 
 
-def _numbered(places: Mapping[str, Place]) -> Iterable[tuple[int, Place]]:
-    return enumerate(places.values())
+def _unpacked_state(query: SearchQuery, packed: bytes) -> State:
+    body = zlib.decompressobj(zdict=_dictionary(query)).decompress(packed)
+    (length,) = struct.unpack_from(">I", body)
+    base = query.body(0)
+    entries = json.loads(body[4 : 4 + length])
+    places = {entry[0]: _unpacked(entry, base) for entry in entries}
+    return State(places, _unpacked_seen(body[4 + length :], list(places)))
 
 
 def _dictionary(query: SearchQuery) -> bytes:
     """What most requests have in common with the question, so that it need not be repeated."""
     asked = query.model_dump(mode="json", exclude={"limit", "providers"}, exclude_defaults=True)
-    return orjson.dumps([asked, query.body(0)], option=orjson.OPT_SORT_KEYS)[-32768:]
+    return _written([asked, query.body(0)])[-32768:]
+
+
+def _written(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _packed(name: str, place: Place, base: Mapping[str, Any]) -> list[Any]:
