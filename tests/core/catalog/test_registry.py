@@ -170,6 +170,18 @@ async def test_one_site_that_cannot_be_read_keeps_its_last_entry_and_costs_the_o
         assert ids(registry) == ["own", "VITO"], "a site that says it has none has none"
 
 
+async def test_what_an_entry_has_wrong_is_in_the_log_once(
+    registry_of: MakeRegistry, double: Gocdb, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "cscale_core.catalog.registry")
+    double.services["EODC"] = services(service(GOOD, said={"colour": "blue"}))
+    async with registry_of() as registry:
+        for _ in range(3):
+            state = await registry.refresh()
+    assert [note for note in state.notes if "colour" in note]
+    assert len([each for each in caplog.messages if "EODC" in each and "colour" in each]) == 1
+
+
 async def test_what_is_declared_already_is_not_taken_twice(
     registry_of: MakeRegistry, double: Gocdb
 ) -> None:

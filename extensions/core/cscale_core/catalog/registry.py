@@ -218,6 +218,10 @@ class Registry:
             ids.add(provider.id.casefold())
             urls.add(provider.url.rstrip("/"))
             taken.append(provider)
+        for note in noted:
+            # Once, not with every reading.
+            if note not in self.state.notes:
+                _log.info("Site registry: %s", note)
         self._sites = dict(sites)
         self._registered = tuple(taken)
         self.state = RegistryState(
