@@ -102,17 +102,14 @@ def item_interval(properties: dict[str, Any]) -> Interval | None:
 
     Source: STAC 1.1 item specification, "datetime" and "Date and Time Range".
     """
-    try:
-        start, end = properties.get("start_datetime"), properties.get("end_datetime")
-        if start and end:
-            return Interval(parse_time(start), parse_time(end))
-        moment = properties.get("datetime")
-        if moment:
-            known = parse_time(moment)
-            return Interval(known, known)
-    except ValueError:
-        # A time that cannot be read is as good as none: the caller says the item is not usable.
-        return None
+    start, end = properties.get("start_datetime"), properties.get("end_datetime")
+    for first, last in ((start, end), (properties.get("datetime"),) * 2):
+        if first and last:
+            try:
+                return Interval(parse_time(first), parse_time(last))
+            except ValueError:
+                # A time that cannot be read is as good as none.
+                continue
     return None
 
 
