@@ -63,6 +63,10 @@ async def test_basic_logins_come_from_netrc(serve: Any, make_site: Any, home: Pa
     (home / ".netrc").chmod(0o600)
     assert await statuses(site) == [("ok", "")]
     assert seen == ["Basic " + base64.b64encode(b"me:s3cret").decode()]
+    # The entry for every host is not meant for a host that somebody else wrote into a registry.
+    (home / ".netrc").write_text("default login me password s3cret\n")
+    ((status, error),) = await statuses(site)
+    assert (status, len(seen)) == ("error", 1)
     (home / ".netrc").write_text("machine 127.0.0.1 login me passw\n")
     ((status, error),) = await statuses(site)
     assert status == "error"

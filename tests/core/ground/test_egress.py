@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from cscale_core.errors import CScaleError, Forbidden
-from cscale_core.http import fetch_json, guarded_client, site_egress
+from cscale_core.http import fetch_json, guarded_client, provider_egress, site_egress
 from cscale_core.providers import Provider
 from cscale_core.site import Site
 
@@ -47,9 +47,10 @@ def api(*, to: str = "") -> Starlette:
     return Starlette(routes=[Route("/", root)])
 
 
-async def ask(site: Site, url: str, registered: tuple[Provider, ...] = ()) -> Any:
+async def ask(site: Site, url: str, registered: Provider | None = None) -> Any:
     async with guarded_client(site) as http:
-        return (await fetch_json(http, site_egress(site, registered), "GET", url)).body
+        egress = provider_egress(site, registered) if registered else site_egress(site)
+        return (await fetch_json(http, egress, "GET", url)).body
 
 
 @pytest.mark.parametrize("host", INSIDE)
@@ -60,13 +61,13 @@ def test_an_address_inside_is_the_operators_to_give_and_not_the_registrys(
     declared = make_site(providers=[provider(url).model_dump()])
     site_egress(declared).check(url)
     with pytest.raises(Forbidden, match="private address"):
-        site_egress(make_site(), [provider(url)]).check(url)
+        provider_egress(make_site(), provider(url)).check(url)
     with pytest.raises(Forbidden, match="not a service of this site"):
         site_egress(make_site()).check(url)
 
 
 def test_a_host_of_the_registry_may_be_asked_at_public_addresses(make_site: MakeSite) -> None:
-    egress = site_egress(make_site(), [provider("https://stac.example.eu/v1")])
+    egress = provider_egress(make_site(), provider("https://stac.example.eu/v1"))
     egress.check("https://stac.example.eu/v1/search")
     egress.check_address("stac.example.eu", 443, "93.184.215.14")
     for address in ("127.0.0.1", "10.0.0.1", "::1", "169.254.169.254"):
@@ -89,7 +90,7 @@ async def test_a_registered_name_that_means_an_inside_address_is_not_connected_t
 ) -> None:
     port = serve(api()).rsplit(":", 1)[1]
     url = f"http://stac.example.eu:{port}/"
-    registered = (provider(url),)
+    registered = provider(url)
 
     async def resolve(host: str, port: int) -> list[str]:
         return ["127.0.0.1"]
@@ -108,7 +109,7 @@ async def test_another_spelling_of_an_inside_address_is_not_asked(
     port = serve(api()).rsplit(":", 1)[1]
     url = f"http://{host}:{port}/"
     with pytest.raises(CScaleError):
-        await ask(make_site(), url, (provider(url),))
+        await ask(make_site(), url, provider(url))
 
 
 async def test_a_registered_provider_cannot_redirect_to_the_inside(
@@ -119,10 +120,20 @@ async def test_a_registered_provider_cannot_redirect_to_the_inside(
     host = outside.removeprefix("http://")
     site = make_site(allowed_hosts=[host])
     with pytest.raises(Forbidden, match="not a service of this site"):
-        await ask(site, outside + "/", (provider(outside),))
+        await ask(site, outside + "/", provider(outside))
     for target in ("http://169.254.169.254/", "http://[::1]:1/", "file:///etc/passwd"):
         again = serve(api(to=target))
         site = make_site(allowed_hosts=[again.removeprefix("http://")])
         with pytest.raises(CScaleError) as caught:
-            await ask(site, again + "/", (provider(again),))
+            await ask(site, again + "/", provider(again))
         assert isinstance(caught.value, Forbidden)
+
+
+def test_a_provider_of_the_registry_leads_to_no_service_of_the_site(make_site: MakeSite) -> None:
+    stranger = provider("https://stac.example.eu/v1")
+    site = make_site(providers=[{**provider("https://own.example.eu").model_dump(), "id": "own"}])
+    egress = provider_egress(site, stranger)
+    for inside in (site.catalogue.url, site.s3.endpoint, "https://own.example.eu/search"):
+        with pytest.raises(Forbidden, match="not a service of this site"):
+            egress.check(inside)
+        provider_egress(site, site.providers[0]).check(inside)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import netrc
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -23,14 +23,14 @@ class Door:
     """Asks one provider, under the guard of :mod:`cscale_core.http`.
 
     :param tokens: for providers with ``auth: bearer``; None where there are none.
-    :param egress: tells at the moment of asking which hosts may be asked.
+    :param egress: where the provider, its links and its redirects may lead.
     """
 
     def __init__(
         self,
         provider: Provider,
         http: httpx.AsyncClient,
-        egress: Callable[[], Egress],
+        egress: Egress,
         tokens: TokenSource | None,
     ) -> None:
         self.provider = provider
@@ -57,7 +57,7 @@ class Door:
             sent["Authorization"] = login
         return await fetch(
             self._http,
-            self._egress(),
+            self._egress,
             method,
             url,
             body=body,
@@ -78,10 +78,13 @@ class Door:
 
 
 def _basic(provider: Provider) -> str:
-    """The user's name and password for a provider's host, from ``~/.netrc``."""
+    """The user's name and password for a provider's host, from ``~/.netrc``.
+
+    The file's ``default`` entry is not taken: who writes the registry chooses the host.
+    """
     host = urlsplit(provider.url).hostname or ""
     try:
-        known = netrc.netrc().authenticators(host)
+        known = netrc.netrc().hosts.get(host)
     except FileNotFoundError:
         known = None
     except (netrc.NetrcParseError, OSError) as error:

@@ -34,7 +34,7 @@ from cscale_core.catalog.reader import Reading
 from cscale_core.catalog.repair import repair
 from cscale_core.catalog.report import Found, ProviderReport, SearchResult
 from cscale_core.errors import InvalidInput, NotFound, UpstreamError
-from cscale_core.http import Egress, site_egress
+from cscale_core.http import provider_egress
 from cscale_core.identity.tokens import TokenSource
 from cscale_core.providers import Provider
 from cscale_core.site import Site
@@ -70,23 +70,11 @@ class Federation:
         self._cursors = Cursors(key if key is not None else secrets.token_bytes(32))
         self._book = CapabilityBook()
         self._kept = KeptPages()
-        self._guarded: tuple[Provider, ...] | None = None
-        self._egress = site_egress(site)
 
     @property
     def providers(self) -> tuple[Provider, ...]:
         """Who can be asked now, the nearest first."""
         return self.site.providers if self._providers is None else tuple(self._providers())
-
-    @property
-    def egress(self) -> Egress:
-        """Which hosts may be asked now."""
-        providers = self.providers
-        if providers != self._guarded:
-            own = set(self.site.providers)
-            self._egress = site_egress(self.site, [each for each in providers if each not in own])
-            self._guarded = providers
-        return self._egress
 
     def provider(self, name: str) -> Provider:
         """The provider with this id.
@@ -103,7 +91,7 @@ class Federation:
 
     def door(self, provider: Provider) -> Door:
         """The way to ask a provider anything, with its login."""
-        return Door(provider, self.http, lambda: self.egress, self._tokens)
+        return Door(provider, self.http, provider_egress(self.site, provider), self._tokens)
 
     async def warm(self) -> None:
         """Learn what every provider can do, so that the first search need not ask."""

@@ -19,7 +19,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field
 
 from cscale_core.errors import CScaleError
-from cscale_core.http import fetch_json, site_egress
+from cscale_core.http import fetch_json, provider_egress
 from cscale_core.providers import Provider
 from cscale_core.site import Site
 
@@ -122,7 +122,7 @@ class HealthWatch:
         return provider.id, provider.url
 
     async def _ask(self, provider: Provider) -> ProviderHealth:
-        egress = site_egress(self._federation.site, [provider])
+        egress = provider_egress(self._federation.site, provider)
         begun = time.monotonic()
         error = ""
         online = False
