@@ -241,6 +241,26 @@ async def test_an_archive_that_cannot_sort_is_read_whole_and_sorted(site: Any) -
     assert third.next == ""
 
 
+async def test_what_is_found_holds_the_merged_page_whatever_the_order(site: Any) -> None:
+    archive = Behaviour(days(20)[::-1], conforms_to=CORE, own_order=True, largest_page=5)
+    federated = site({"a": archive, "b": Behaviour(days(8, "y"), largest_page=3)})
+    cursor, count = "", 0
+    async with guarded_client(federated) as http:
+        federation = Federation(federated, http, None)
+        while not count or cursor:
+            found: set[str] = set()
+            async with aclosing(federation.stream(SearchQuery(limit=4), cursor)) as events:
+                async for event in events:
+                    if isinstance(event, Found):
+                        found |= {federation.ref(item) for item in event.items}
+                    elif isinstance(event, SearchResult):
+                        assert {federation.ref(item) for item in event.items} <= found
+                        cursor = event.next
+            count += 1
+            assert count == 1 or len(found) <= 8
+    assert count == 7
+
+
 async def test_too_much_to_sort_keeps_its_own_order_and_says_so(
     site: Any, monkeypatch: Any
 ) -> None:

@@ -12,7 +12,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -34,7 +33,6 @@ MOST_SORTED = 2000
 """Items of one provider that are read and sorted here, when it does not sort."""
 # Items read ahead of what was handed on.
 _MOST_AHEAD = 2000
-_A_MOMENT = 0.02
 # Items handed on that are known again when a provider's pages overlap.
 _KNOWN_AGAIN = 2000
 
@@ -390,7 +388,10 @@ class Source:
                 gathered = self._rest(gathered)
         else:
             self._mode = "checked"
-        self._push(gathered, told=not again)
+        if again and gathered:
+            # No more than the page can take of it.
+            self._on_found(self, [entry.item for entry in gathered[: self._reading.limit]])
+        self._push(gathered, told=True)
         return Page(last.request, [], None, None, last.url)
 
     def _rest(self, entries: list[Entry]) -> list[Entry]:
@@ -426,17 +427,12 @@ class Source:
         limit = self._reading.limit
         if limit is None:
             return len(self.entries) <= self.provider.limit
-        if self._starving:
-            return True
+        if self._starving or self._reading.reuse:
+            # What was kept is mostly enough for the next page; then nobody is asked.
+            return self._starving
         return self.accepted < limit and len(self.entries) < _MOST_AHEAD
 
     async def _wait_for_room(self) -> None:
-        if self._reading.reuse and self.entries:
-            # What was kept may be enough for this page; then the provider is left in peace.
-            self._room.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_A_MOMENT):
-                    await self._room.wait()
         while not self._wanted():
             self._tell()
             self._room.clear()
