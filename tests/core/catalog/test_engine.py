@@ -358,6 +358,18 @@ async def test_no_page_is_asked_twice_for_two_merged_pages(site: Any) -> None:
         assert [asked.get("token") for asked in archive.searches] == [None, "10-1-10"]
 
 
+async def test_providers_that_run_dry_together_are_asked_together(site: Any) -> None:
+    archives = {f"a{n}": Behaviour(days(16), largest_page=4, latency=0.25) for n in range(6)}
+    federated = site(archives)
+    async with guarded_client(federated) as http:
+        federation = Federation(federated, http, None)
+        first = await federation.search(SearchQuery(limit=4))
+        begun = time.monotonic()
+        second = await federation.search(SearchQuery(limit=4), first.next)
+        assert time.monotonic() - begun < 1.2, "six in turn would take 1.5 seconds"
+    assert ids(first) + ids(second) == [f"x{n}" for n in range(8)], "all have the same products"
+
+
 # --- cursors --------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ class Heads:
     """The sources by their first items; knows when it must wait for one of them."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
         self._lacking = list(sources)
         self._heap: list[tuple[Key, int, Source]] = []
 
@@ -37,8 +38,13 @@ class Heads:
         """Whether the first item of every source that has one is known."""
         return not self._lacking
 
-    async def wait(self) -> None:
-        """Wait until that is so."""
+    async def wait(self, needed: int) -> None:
+        """Wait until that is so.
+
+        :param needed: how many items are still taken.
+        """
+        for source in self._sources:
+            source.hurry(needed)
         while self._lacking:
             source = self._lacking[-1]
             if await source.head():
@@ -96,7 +102,7 @@ class Merge:
             if not self._heads.ready:
                 if len(groups) >= limit:
                     break
-                await self._heads.wait()
+                await self._heads.wait(limit - len(groups))
             source = self._heads.first()
             if source is None:
                 break
@@ -121,7 +127,7 @@ class Merge:
         given = 0
         while True:
             if not self._heads.ready:
-                await self._heads.wait()
+                await self._heads.wait(_MOST_HELD)
             ready: list[Item] = []
             while self._heads.ready and (source := self._heads.first()):
                 product = self._product(source)

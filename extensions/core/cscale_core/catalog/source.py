@@ -33,6 +33,8 @@ MOST_SORTED = 2000
 """Items of one provider that are read and sorted here, when it does not sort."""
 # Items read ahead of what was handed on.
 _MOST_AHEAD = 2000
+# A provider is nearly dry when this part of a page is left of it.
+_NEARLY_DRY = 4
 # Items handed on that are known again when a provider's pages overlap.
 _KNOWN_AGAIN = 2000
 
@@ -109,11 +111,20 @@ class Source:
 
     # The side of the merge.
 
+    def hurry(self, needed: int) -> None:
+        """Say that the merge waits for items, so that providers that run dry do it together.
+
+        :param needed: how many items it still takes.
+        """
+        left = len(self.entries)
+        if left < needed and left <= self.provider.limit // _NEARLY_DRY:
+            self._starving = True
+            self._room.set()
+
     async def head(self) -> bool:
         """Wait until an item is there, or none will come."""
         while not self.entries and not self.finished:
-            self._starving = True
-            self._room.set()
+            self.hurry(1)
             self._news.clear()
             await self._news.wait()
         return bool(self.entries)
