@@ -40,6 +40,7 @@ FLOORS = [
         "raster",
         "objects",
         "http",
+        "transport",
         "client",
     },
     {"catalog", "ingest"},
