@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -71,14 +71,10 @@ async def federation(server: Any) -> MemoryFederation:
 
 
 @pytest.fixture
-def workspace(server: Any) -> Callable[[], Workspace]:
+def workspace(server: Any) -> Iterator[Callable[[], Workspace]]:
     """The client of notebooks, to be used in a thread."""
-
-    def make() -> Workspace:
-        http = httpx.Client(headers=server.http.headers, timeout=30, trust_env=False)
-        return Workspace(str(server.http.base_url), http)
-
-    return make
+    with httpx.Client(headers=server.http.headers, timeout=30, trust_env=False) as http:
+        yield lambda: Workspace(str(server.http.base_url), http)
 
 
 async def lines(answer: httpx.Response) -> AsyncIterator[Any]:
