@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from platformdirs import user_data_path
@@ -19,6 +21,8 @@ from cscale_core.site import Site
 
 # The last good list of the site registry, in the data folder.
 _LIST = "registry.json"
+_OLD = timedelta(days=1)
+_PATIENCE = 5.0
 
 Take = Callable[[dict[str, Any]], None]
 OnEvent = Callable[[Found | ProviderReport], None]
@@ -34,14 +38,27 @@ async def opened(site: Site, say: Callable[[str], None]) -> AsyncIterator[Federa
         registry = Registry(site, http, cache=user_data_path("cscale", appauthor=False) / _LIST)
         await registry.start()
         try:
-            if site.site_registry is not None and registry.state.read_at is None:
-                # The first time there is no list to begin with.
-                await registry.refresh()
+            if site.site_registry is not None:
+                await _renew(registry)
             if registry.state.problem:
                 say(registry.state.problem)
             yield Federation(site, http, LoopbackTokens(), providers=lambda: registry.providers)
         finally:
             await registry.stop()
+
+
+async def _renew(registry: Registry) -> None:
+    """Wait for the list where there is none yet, and a little where it is old.
+
+    A command ends before the registry's own hour has passed, so nobody else would renew it.
+    """
+    read_at = registry.state.read_at
+    if read_at is None:
+        await registry.refresh()
+    elif datetime.now(UTC) - read_at > _OLD:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await registry.refresh()
 
 
 async def ask(
@@ -60,15 +77,19 @@ async def ask(
     """
     if everything:
         return await _all(federation, query, take, on_event)
-    async for event in federation.stream(query):
-        if not isinstance(event, SearchResult):
-            on_event(event)
-            continue
-        for item in event.items:
-            take(item)
-        return Outcome(
-            tuple(event.providers), len(event.items), matched=event.matched, more=bool(event.next)
-        )
+    async with aclosing(federation.stream(query)) as events:
+        async for event in events:
+            if not isinstance(event, SearchResult):
+                on_event(event)
+                continue
+            for item in event.items:
+                take(item)
+            return Outcome(
+                tuple(event.providers),
+                len(event.items),
+                matched=event.matched,
+                more=bool(event.next),
+            )
     return Outcome((), 0)
 
 
