@@ -68,7 +68,8 @@ def test_slim_items_stream_through_the_hub_and_the_rest_is_asked_for(
     assert picture.headers["Content-Type"] == "image/png"
     assert picture.content.startswith(b"\x89PNG")
     job = workspace.follow(workspace.stage([small["ref"]], ["B03"], register=False))
-    assert job["results"][0]["assets"].keys() == {"B03"}
+    # Others of its assets may have been staged before; they stay.
+    assert job["results"][0]["assets"]["B03"]["href"].startswith("s3://")
 
 
 def test_every_page_once_and_the_dead_archive_is_a_warning(researcher: HubSession) -> None:

@@ -232,6 +232,8 @@ def test_stopped_federation_leaves_nothing_and_starts_again_on_the_same_data(
     assert not first.is_running()
 
     with socket.socket() as other:
+        # As servers do: connections that were closed a moment ago do not hold the port.
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", ports["catalogue"]))
         other.listen()
         second = make(tmp_path / "data")
