@@ -348,14 +348,6 @@ def load_providers_file(path: str | Path) -> ProvidersFile:
     return read_providers(text, f"The providers' file {path}")
 
 
-def load_providers(path: str | Path) -> tuple[Provider, ...]:
-    """The providers of a file: those it declares, then the archives it switches on.
-
-    :raises InvalidInput: when it cannot be read, or says something wrong.
-    """
-    return load_providers_file(path).everything()
-
-
 @cache
 def shipped_providers() -> dict[str, Provider]:
     """The public archives that come with the package, by id; each is off until it is named."""

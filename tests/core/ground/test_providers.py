@@ -12,7 +12,6 @@ from cscale_core.http import allowed_hosts
 from cscale_core.providers import (
     Provider,
     ProvidersFile,
-    load_providers,
     load_providers_file,
     shipped_providers,
     with_archives,
@@ -57,7 +56,7 @@ def test_an_archive_comes_after_the_providers_and_gives_way_to_one_of_its_name()
 
 @pytest.mark.parametrize("text", [f"[{ONE}]", f"providers: [{ONE}]"])
 def test_a_file_is_a_list_or_says_more(text: str, tmp_path: Path) -> None:
-    [found] = load_providers(file(tmp_path, text))
+    [found] = load_providers_file(file(tmp_path, text)).everything()
     assert found == Provider(id="a", title="A", url="https://a.example.eu")
 
 
@@ -69,7 +68,7 @@ site_registry: {{scope: C-SCALE}}
 allowed_hosts: [a.example.eu]
 """
     path = file(tmp_path, text)
-    assert [each.id for each in load_providers(path)] == ["a", "terrascope"]
+    assert [each.id for each in load_providers_file(path).everything()] == ["a", "terrascope"]
     whole = load_providers_file(path)
     assert whole.site_registry is not None
     assert whole.allowed_hosts == ("a.example.eu",)
@@ -95,7 +94,7 @@ allowed_hosts: [a.example.eu]
 )
 def test_what_is_wrong_is_said_with_its_place(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=said) as caught:
-        load_providers(file(tmp_path, text))
+        load_providers_file(file(tmp_path, text)).everything()
     assert "hunter2" not in caught.value.message
     assert "providers.md" in caught.value.hint
 
@@ -142,7 +141,7 @@ def test_what_is_no_host_is_refused_instead_of_allowing_nothing(entry: str) -> N
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot be read"):
-        load_providers(tmp_path / "absent.yaml")
+        load_providers_file(tmp_path / "absent.yaml")
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x80")
     with pytest.raises(InvalidInput, match="cannot be read"):
-        load_providers(tmp_path / "bytes.yaml")
+        load_providers_file(tmp_path / "bytes.yaml")

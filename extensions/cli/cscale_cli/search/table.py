@@ -14,9 +14,9 @@ from rich.text import Text
 from cscale_cli.search.terminal import plain, shortened
 from cscale_core.catalog.interval import item_interval
 from cscale_core.catalog.items import PROVIDER_MEMBER
+from cscale_core.catalog.mirrors import MIRRORS_MEMBER
 
 HEADINGS = ("id", "date", "cloud", "collection", "provider")
-_MIRRORS_MEMBER = "cscale:mirrors"
 _GAP = 2
 _UNKNOWN = "–"
 # What collection and provider keep at most where the line is short; the id gets the rest.
@@ -47,7 +47,7 @@ def row(item: dict[str, Any]) -> Row:
     moment = (sensed.start or sensed.end) if sensed else None
     cover = properties.get("eo:cloud_cover")
     known = isinstance(cover, int | float) and not isinstance(cover, bool)
-    mirrors = item.get(_MIRRORS_MEMBER)
+    mirrors = item.get(MIRRORS_MEMBER)
     further = f" +{len(mirrors)}" if isinstance(mirrors, list) and mirrors else ""
     return Row(
         id=plain(item["id"]),

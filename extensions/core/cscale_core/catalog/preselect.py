@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 
-from shapely import MultiPolygon, box, make_valid
+from shapely import make_valid
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from cscale_core.catalog.area import box_area
 from cscale_core.catalog.interval import Interval, parse_interval
 from cscale_core.catalog.query import SearchQuery, area
 from cscale_core.identity.entitlements import holds, parse
@@ -171,17 +172,11 @@ def _spelled(interval: str, now: datetime) -> str:
     return f"until {end}" if start is None else f"from {start} to {end}"
 
 
-def _box(west: float, south: float, east: float, north: float) -> BaseGeometry:
-    if west <= east:
-        return box(west, south, east, north)
-    return MultiPolygon([box(west, south, 180, north), box(-180, south, east, north)])
-
-
 def _within(part: _Part, asked: BaseGeometry) -> bool:
     if part.coverage is None:
         return True
     if not isinstance(part.coverage, dict):
-        return bool(_box(*part.coverage).intersects(asked))
+        return bool(box_area(part.coverage).intersects(asked))
     # A ring that crosses itself is nobody's reason to fail a search.
     return bool(make_valid(shape(part.coverage)).intersects(asked))
 
