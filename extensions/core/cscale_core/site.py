@@ -14,6 +14,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from cscale_core.backends import OpenEOBackend
 from cscale_core.errors import InvalidInput
 from cscale_core.providers import Provider, SiteRegistry
 
@@ -43,15 +44,6 @@ class Grant(_Model):
     access: Literal["ro", "rw"]
     vo: str
     purpose: Literal["products", "home", "shared", "archive"]
-
-
-class OpenEOBackend(_Model):
-    """One openEO back end the user may submit to."""
-
-    id: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    title: str
-    url: str
-    audience: str = Field(default="", description="Audience of the token; empty: no broker token.")
 
 
 class Catalogue(_Model):

@@ -12,15 +12,35 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
+from cscale_core.backends import OpenEOBackend
 from cscale_core.errors import InvalidInput, LoginRequired
-from cscale_core.jobs.engines import openeo as engine_module
-from cscale_core.jobs.engines.openeo import OpenEOEngine, items_of_results, poll_seconds
+from cscale_core.jobs.engines.openeo import OpenEOEngine
+from cscale_core.jobs.engines.openeo.results import items_of_results
+from cscale_core.jobs.engines.openeo.terms import Terms
 from cscale_core.jobs.manager import JobManager
 from cscale_core.jobs.model import Job, JobSpec, JobStatus, utc_now
+from cscale_core.jobs.polling import Pace
 from cscale_core.jobs.store import JobStore
-from cscale_core.site import OpenEOBackend, Site
+from cscale_core.site import Site
 
 pytest.importorskip("openeo", reason="install cscale-hub[lab]")
+QUICK = Terms(
+    pace=Pace(
+        soonest=0.05,
+        longest=0.1,
+        round=0.05,
+        rate=1000,
+        burst=1000,
+        retry=0.05,
+        retry_longest=0.2,
+        patience=0.1,
+    ),
+    logs=0.05,
+    attended_logs=0.05,
+    details=0.1,
+    settling=0.3,
+    restart=0.5,
+)
 GRAPH = {"add": {"process_id": "add", "arguments": {"x": 1, "y": 2}, "result": True}}
 
 
@@ -150,7 +170,7 @@ class World:
         self.manager = self.new_manager()
 
     def new_manager(self) -> JobManager:
-        engine = OpenEOEngine(self.site, self.tokens)
+        engine = OpenEOEngine(self.site, self.tokens, QUICK)
         store = JobStore(self._tmp_path / "jobs.sqlite")
         return JobManager(self.site, store, {"openeo": engine}, lambda job: None)
 
@@ -173,7 +193,6 @@ async def world(
     make_site: Callable[..., Site],
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[World]:
-    monkeypatch.setattr(engine_module, "poll_seconds", lambda elapsed: 0.05)
     back_end = BackEnd()
     back_end.url = serve(back_end.app)
     backend = OpenEOBackend(id="here", title="Back end", url=back_end.url, audience="openeo")
@@ -381,10 +400,6 @@ async def test_job_that_was_never_created_is_created_after_the_restart(world: Wo
 async def test_job_that_makes_no_sense_is_refused(world: World, changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         await world.manager.submit(spec(**changes))
-
-
-def test_polling_slows_down_to_a_minute() -> None:
-    assert [poll_seconds(seconds) for seconds in (0, 60, 600, 86_400)] == [1.0, 3.0, 30.0, 60.0]
 
 
 def test_results_without_files_give_no_item(make_site: Callable[..., Site]) -> None:
