@@ -72,7 +72,7 @@ class OpenEOEngine:
             self._backends[backend.id] = BackEnd(
                 remote,
                 Watch(BackendLooker(remote, self._terms.details), self._terms.pace),
-                LogPump(remote, self._terms.logs, self._terms.attended_logs),
+                LogPump(remote, self._terms.pace, self._terms.logs, self._terms.attended_logs),
                 Health(remote),
             )
 

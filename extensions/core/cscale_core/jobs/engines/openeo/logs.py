@@ -16,11 +16,11 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from cscale_core.errors import CScaleError, NotFound
+from cscale_core.errors import CScaleError, LoginRequired, UpstreamError
 from cscale_core.jobs.engine import JobHandle, LogEntry
 from cscale_core.jobs.engines.openeo.remote import Remote
 from cscale_core.jobs.model import utc_now
-from cscale_core.jobs.polling import Limiter
+from cscale_core.jobs.polling import Backoff, Limiter, Pace
 
 #: Entries from which on a page may have been cut off although it names no next one.
 FULL_PAGE = 100
@@ -163,8 +163,9 @@ class LogPump:
     :param attended: the same while somebody reads it.
     """
 
-    def __init__(self, remote: Remote, every: float, attended: float) -> None:
+    def __init__(self, remote: Remote, pace: Pace, every: float, attended: float) -> None:
         self._remote = remote
+        self._backoff = Backoff(pace.retry, pace.retry_longest)
         self._every = every
         self._attended = attended
         self._logs: dict[str, RemoteLog] = {}
@@ -228,17 +229,20 @@ class LogPump:
             log = self._logs.get(identifier)
             if log is None:
                 continue
-            await self._copy(log)
+            pause = await self._copy(log)
             read = self._until.get(identifier, 0.0) > loop.time()
             if identifier in self._due:
                 self._due[identifier] = loop.time() + (self._attended if read else self._every)
+            await asyncio.sleep(pause)
 
-    async def _copy(self, log: RemoteLog) -> None:
+    async def _copy(self, log: RemoteLog) -> float:
+        """Copy one log; seconds to leave the back end alone."""
         try:
             await log.copy(self._remote.watching)
-        except NotFound:
-            # No log yet, or no job any more: the watch finds out.
-            return
+        except (UpstreamError, LoginRequired):
+            return self._backoff.failed()
         except CScaleError:
-            # Some back ends lose a log, or cannot read it now: the job matters more.
-            return
+            # No log yet, lost, or no job any more: the job matters more, the watch finds out.
+            return 0.0
+        self._backoff.succeeded()
+        return 0.0

@@ -58,6 +58,7 @@ class Remote:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=f"openeo-{backend.id}")
         self._connection: Any = None
         self._login: Login | None = None
+        self._renewals = 0
         self._lock = threading.Lock()
 
     async def act(self, ask: Callable[[Any], _T]) -> _T:
@@ -70,12 +71,16 @@ class Remote:
 
         :raises CScaleError: for whatever went wrong.
         """
+        renewals = self._renewals
         try:
             return await self._once(ask)
         except LoginRequired as error:
             if self._login is None or code_of(error) not in RENEWABLE:
                 raise
-            self._login.renew()
+            # Of several requests refused together the first one renews.
+            if renewals == self._renewals:
+                self._renewals += 1
+                self._login.renew()
             return await self._once(ask)
 
     async def _once(self, ask: Callable[[Any], _T]) -> _T:
