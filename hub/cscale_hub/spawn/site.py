@@ -50,8 +50,9 @@ def site_document(
         "grants": [grant.site_grant() for grant in given],
         "catalogue": {"url": settings.catalogue.url},
         "providers": [community, *(provider.model_dump() for provider in settings.providers)],
-        "openeo": [backend.model_dump() for backend in settings.openeo],
+        "openeo": [backend.model_dump() for backend in settings.offered_backends],
         "spark": settings.spark.model_dump(),
+        "slurm": [cluster.model_dump() for cluster in settings.slurm],
         "broker_url": settings.broker.url,
         "allowed_hosts": list(settings.allowed_hosts),
     }

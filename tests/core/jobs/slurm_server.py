@@ -70,6 +70,7 @@ MailProg=/bin/true
 ReturnToService=2
 KillWait=1
 MinJobAge={forget}
+MessageTimeout={patience}
 SlurmdParameters=config_overrides
 GresTypes=gpu
 NodeName=n1 NodeAddr=127.0.0.1 NodeHostname=localhost Port={node} CPUs=8 RealMemory=4000 Gres=gpu:2
@@ -125,6 +126,7 @@ class SlurmServer:
 
     folder: Path
     forget: int = 300
+    patience: int = 10
     ports: dict[str, int] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -150,7 +152,13 @@ class SlurmServer:
             (self.folder / name).write_bytes(secrets.token_bytes(size))
             (self.folder / name).chmod(0o600)
         (self.folder / "slurm.conf").write_text(
-            SLURM_CONF.format(folder=self.folder, user=self.user, forget=self.forget, **self.ports)
+            SLURM_CONF.format(
+                folder=self.folder,
+                user=self.user,
+                forget=self.forget,
+                patience=self.patience,
+                **self.ports,
+            )
         )
         # Without cgroups the files of devices are only counted.
         for number in range(2):
@@ -310,14 +318,15 @@ class SlurmServer:
 
 
 @contextmanager
-def running(forget: int = 300) -> Iterator[SlurmServer]:
+def running(forget: int = 300, patience: int = 10) -> Iterator[SlurmServer]:
     """A started server; at the end it is stopped and its folder removed.
 
     :param forget: seconds after which the controller forgets an ended job.
+    :param patience: seconds for which programs wait for a controller that is away.
     """
     # Not pytest's folder: others have to reach it, and the path of a socket is short.
     with tempfile.TemporaryDirectory(prefix="cscale-slurm-") as folder:
-        server = SlurmServer(Path(folder), forget)
+        server = SlurmServer(Path(folder), forget, patience)
         try:
             server.start()
             yield server

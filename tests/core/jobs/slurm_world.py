@@ -117,6 +117,14 @@ class World:
     async def ended(self, job_id: str) -> Job:
         return await self.until(job_id, lambda job: job.status.ended)
 
+    async def says(self, job_id: str, line: str) -> None:
+        """Wait for a line in its log."""
+        for _ in range(600):
+            if line in await self.log(job_id):
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"never said {line}: {await self.log(job_id)}")
+
     async def log(self, job_id: str) -> list[str]:
         return [line.message for line in await self.manager.logs(job_id, limit=10_000)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -59,6 +58,16 @@ async def test_job_runs_to_its_end_and_its_output_is_its_log(world: World) -> No
     assert "TimeLimit=00:05:00" in record
     assert "NumCPUs=2" in record
     assert "MinMemoryNode=50M" in record
+
+
+async def test_gpus_nodes_and_tasks_are_asked_for(world: World) -> None:
+    job = await world.submit("true", gpus=2, nodes=1, tasks=2, requeue=False)
+    ended = await world.ended(job.id)
+    assert ended.status == JobStatus.FINISHED, ended
+    record = world.server.run("scontrol", "show", "job", ended.engine_id)
+    assert "gpu:2" in record.partition("TresPerNode=")[2].partition("\n")[0]
+    assert "NumTasks=2" in record
+    assert "Requeue=0" in record
 
 
 async def test_arguments_arrive_as_they_are(world: World) -> None:
@@ -221,8 +230,7 @@ async def test_suspended_job_is_paused(world: World) -> None:
 async def test_new_server_takes_the_job_up_and_no_line_is_lost_or_doubled(world: World) -> None:
     job = await world.submit("bash", "-c", "for i in 1 2 3 4; do echo line $i; sleep 0.7; done")
     await world.until(job.id, lambda job: job.status == JobStatus.RUNNING)
-    while "line 1" not in await world.log(job.id):
-        await asyncio.sleep(0.05)
+    await world.says(job.id, "line 1")
     await world.restart()
     ended = await world.ended(job.id)
     assert ended.status == JobStatus.FINISHED

@@ -65,7 +65,7 @@ _UNSURE = re.compile(
     r"|in standby mode|try again later|did not arrive whole|unexpected message",
     re.IGNORECASE,
 )
-_NO_ACCOUNTING = re.compile(r"accounting storage is disabled|slurmdbd|not running", re.IGNORECASE)
+_NO_ACCOUNTING = re.compile(r"accounting storage is disabled", re.IGNORECASE)
 _UNKNOWN = re.compile(r"invalid job id", re.IGNORECASE)
 _REFUSED = re.compile(r"access/permission denied|user not allowed|not permitted", re.IGNORECASE)
 
@@ -192,6 +192,7 @@ class CommandSlurm:
     def __init__(self, ssh: Ssh) -> None:
         self._ssh = ssh
         self._title = ssh.cluster.title
+        self._accounting = True
 
     async def submit(self, submission: Submission) -> str:
         script = submission.script.encode()
@@ -227,12 +228,15 @@ class CommandSlurm:
         return {identifier: tuple(tasks) for identifier, tasks in found.items()}
 
     async def _sacct(self, *arguments: str) -> list[Task]:
+        if not self._accounting:
+            return []
         form = "--format=" + ",".join(_SACCT)
         done = await self._ssh.run(
             [*_ENVIRONMENT, "sacct", "--noheader", "--parsable2", *arguments, form]
         )
         if done.code:
             if _NO_ACCOUNTING.search(done.said) or done.code == 127:
+                self._accounting = False
                 return []
             raise refusal(done, self._title, "does not say what became of jobs")
         return accounted_tasks(done.text)

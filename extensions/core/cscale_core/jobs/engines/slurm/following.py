@@ -33,8 +33,10 @@ from cscale_core.site import Site
 LOG_SECONDS = 10.0
 #: Seconds for which a job that nobody knows any more may yet turn up.
 LOST_SECONDS = 60.0
-#: Attempts to bring results while the bucket or the cluster does not answer.
+#: Attempts to bring results while the bucket or the cluster does not answer, and the seconds
+#: between two of them: the first, and the longest.
 ATTEMPTS = 8
+RETRY_SECONDS = (2.0, 60.0)
 _ITEMS_LIMIT = 64 * 1024 * 1024
 
 
@@ -133,7 +135,7 @@ class Following:
 
         None while accounting may yet tell; empty when nobody knows.
         """
-        tasks = await self._remembered(await self._cluster.slurm.ended(self._id))
+        tasks = await self._remembered(await self._cluster.ended(self._id))
         if not self._complete(tasks):
             known = {task.index for task in tasks if task.status.ended}
             tasks = tuple(task for task in tasks if task.index in known)
@@ -280,20 +282,18 @@ class Following:
         """With the figures of accounting, where it has them."""
         if all(task.seconds is not None for task in tasks):
             return tasks
-        with suppress(CScaleError):
-            known = {task.index: task for task in await self._cluster.slurm.ended(self._id)}
-            return tuple(
-                replace(
-                    task,
-                    seconds=known[task.index].seconds,
-                    cpu_seconds=known[task.index].cpu_seconds,
-                    memory=known[task.index].memory,
-                )
-                if task.index in known
-                else task
-                for task in tasks
+        known = {task.index: task for task in await self._cluster.figures(self._id)}
+        return tuple(
+            replace(
+                task,
+                seconds=known[task.index].seconds,
+                cpu_seconds=known[task.index].cpu_seconds,
+                memory=known[task.index].memory,
             )
-        return tasks
+            if task.index in known
+            else task
+            for task in tasks
+        )
 
     async def _failed(self, tasks: Tasks, usage: dict[str, Any]) -> Outcome:
         failed = [task for task in tasks if task.status == JobStatus.ERROR]
@@ -314,7 +314,7 @@ class Following:
     async def _finished(self, usage: dict[str, Any]) -> Outcome:
         if not self._options.results:
             return Outcome(JobStatus.FINISHED, f"results are in {self._places.output}", [], usage)
-        backoff = Backoff(2.0, 60.0)
+        backoff = Backoff(*RETRY_SECONDS)
         for attempt in range(ATTEMPTS):
             try:
                 collected = await self._results()

@@ -73,7 +73,7 @@ def megabytes(text: str | int) -> int:
 
     :raises ValueError: when it is not one.
     """
-    match = _MEMORY.match(str(text).strip())
+    match = _MEMORY.fullmatch(str(text).strip())
     if match is None:
         raise ValueError(f"{text!r} is not an amount of memory such as 4000, 512M or 8G")
     return max(1, math.ceil(int(match[1]) * _MEGABYTES[match[2].upper()]))
@@ -89,7 +89,7 @@ def indexes(array: str) -> list[int]:
         raise ValueError(f"{array!r}: after % stands how many tasks may run together")
     found: set[int] = set()
     for part in text.split(","):
-        match = _RANGE.match(part)
+        match = _RANGE.fullmatch(part)
         if match is None:
             raise ValueError(f"{array!r} is not an array such as 0-9, 1,3,5 or 0-99%4")
         first, last = int(match[1]), int(match[2] or match[1])
@@ -185,7 +185,7 @@ class SlurmOptions(BaseModel):
         for condition, jobs in value.items():
             if condition not in _CONDITIONS:
                 raise ValueError(f"{condition!r} is none of {', '.join(_CONDITIONS)}")
-            if not jobs or not all(_JOB.match(job) for job in jobs):
+            if not jobs or not all(_JOB.fullmatch(job) for job in jobs):
                 raise ValueError(f"{condition} names no job, or something that is no job's id")
         return value
 

@@ -46,7 +46,7 @@ class CommandProcess(BaseModel):
     @classmethod
     def _open(cls, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():
-            if not _VARIABLE.match(name) or "\0" in text:
+            if not _VARIABLE.fullmatch(name) or "\0" in text:
                 raise ValueError(f"{name!r} is not a variable")
             if _SECRET.search(name):
                 raise ValueError(

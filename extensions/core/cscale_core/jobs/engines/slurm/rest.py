@@ -6,7 +6,10 @@ From v0.0.39 on some members have another form, which :func:`request_body` and :
 
 from __future__ import annotations
 
+import base64
+import json
 import re
+import time
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,13 +35,18 @@ from cscale_core.site import SlurmCluster
 #: The last number of the oldest and newest version of the API whose forms are known here.
 OLDEST, NEWEST = 36, 44
 _SECONDS = 60.0
+_CONNECTIONS = 4
 _SUBMIT_PATH = re.compile(r"^/slurm/v0\.0\.(\d+)/job/submit/?$")
 _JOBS_PATH = re.compile(r"^/slurmdb/v0\.0\.(\d+)/jobs/?$")
-# Slurm's numbers (slurm_errno.h): a job that is not known or has ended, what the user may not, and
-# what the controller says of a request; those below 2000 are of the wire.
+# Slurm's numbers (slurm_errno.h): a job that is not known or has ended, what the user may not, what
+# the controller says of a request, and of credentials. The others are of the wire.
 _UNKNOWN_JOB = {2017, 2021}
 _DENIED = {2002}
-_USER = range(2000, 7000)
+_REQUEST = range(2000, 3000)
+_CREDENTIALS = {1007, *range(6000, 6100)}
+# The controller hangs up on a token it does not accept, which slurmrestd reports as this
+# ("unspecified", "zero bytes received"; seen with 22.05), much as when there is no controller.
+_HUNG_UP = {-1, 5005}
 
 
 def request_body(submission: Submission, version: int) -> dict[str, Any]:
@@ -182,7 +190,8 @@ class RestSlurm:
             # No proxy stands between this machine and itself, or inside the site.
             trust_env=False,
             follow_redirects=False,
-            timeout=httpx.Timeout(_SECONDS, connect=10.0),
+            timeout=httpx.Timeout(_SECONDS, connect=10.0, pool=600.0),
+            limits=httpx.Limits(max_connections=_CONNECTIONS),
         )
         self._version: int | None = None
         self._accounting: int | None = None
@@ -206,6 +215,8 @@ class RestSlurm:
 
     async def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
         token = await self._token()
+        if expired(token) and not self._cluster.audience:
+            raise self._token_refused()
         headers = {"X-SLURM-USER-NAME": self._user, "X-SLURM-USER-TOKEN": token} if token else {}
         title = self._cluster.title
         try:
@@ -220,44 +231,45 @@ class RestSlurm:
             raise UpstreamError(f"{title} broke off the connection.", retryable=True) from error
 
     async def _ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:
-        """One request's answer.
+        """One request's answer; with a new token once, when the old one may be the trouble.
 
-        :raises CScaleError: as :func:`_refusal` has it.
+        :raises CScaleError: as :meth:`_refusal` has it.
         """
-        response = await self._send(method, path, **more)
+        status, body, text = await self._answer(method, path, **more)
         tokens, audience = self._tokens, self._cluster.audience
-        if response.status_code == 401 and audience and isinstance(tokens, RenewableTokens):
+        refused = status == 401 or bool(_numbers(body) & (_HUNG_UP | _CREDENTIALS))
+        if refused and audience and isinstance(tokens, RenewableTokens):
+            before = await self._token()
             tokens.forget(audience)
-            response = await self._send(method, path, **more)
+            if await self._token() != before:
+                status, body, text = await self._answer(method, path, **more)
+        if status != 200 or body.get("errors"):
+            raise self._refusal(status, body, text)
+        return body
+
+    async def _answer(self, method: str, path: str, **more: Any) -> tuple[int, dict[str, Any], str]:
+        response = await self._send(method, path, **more)
         try:
             body = response.json()
         except ValueError:
+            # An error page, which is told as it is.
             body = None
-        body = body if isinstance(body, dict) else {}
-        if response.status_code != 200 or body.get("errors"):
-            raise self._refusal(response.status_code, body, response.text)
-        return body
+        return response.status_code, body if isinstance(body, dict) else {}, response.text
 
     def _refusal(self, status: int, body: Mapping[str, Any], text: str) -> CScaleError:
         title = self._cluster.title
         errors = [entry for entry in body.get("errors") or () if isinstance(entry, dict)]
-        numbers = {int(e.get("error_number") or e.get("error_code") or 0) for e in errors}
+        numbers = _numbers(body)
         words = [str(e.get("description") or e.get("error") or "").strip() for e in errors]
         said = "; ".join(dict.fromkeys(filter(None, words)))[:500] or text.strip()[:200]
         facts: dict[str, Any] = {"status": status, "slurm_errors": sorted(numbers), "said": said}
-        if status == 401 or "authentication" in said.lower():
-            return LoginRequired(
-                f"{title} does not accept the token.",
-                hint="It may have expired: log in to the hub again"
-                if self._cluster.audience
-                else f"Write a new one (scontrol token) into {self._cluster.token_file}.",
-                **facts,
-            )
+        if status == 401 or numbers & _CREDENTIALS:
+            return self._token_refused(**facts)
         if numbers & _UNKNOWN_JOB:
             return NotFound(f"{title} does not know this job.", **facts)
         if status == 403 or numbers & _DENIED:
             return Forbidden(f"{title} does not allow it: {said}", **facts)
-        if any(number in _USER for number in numbers):
+        if any(number in _REQUEST for number in numbers):
             return InvalidInput(f"{title} refuses it: {said}", **facts)
         if status == 404:
             return NotFound(f"{title} does not know what was asked.", **facts)
@@ -265,8 +277,20 @@ class RestSlurm:
             return UpstreamTimeout(f"Slurm at {title} did not answer in time.", retryable=True)
         if 400 <= status < 500 and status != 429:
             return InvalidInput(f"{title} refuses it: {said}", **facts)
+        perhaps = ", or does not accept the token" if numbers & _HUNG_UP else ""
         return UpstreamError(
-            f"Slurm at {title} does not answer at present: {said}", retryable=True, **facts
+            f"Slurm at {title} does not answer at present{perhaps}: {said}",
+            retryable=True,
+            **facts,
+        )
+
+    def _token_refused(self, **facts: Any) -> LoginRequired:
+        return LoginRequired(
+            f"{self._cluster.title} does not accept the token.",
+            hint="It may have expired: log in to the hub again."
+            if self._cluster.audience
+            else f"Write a new one (scontrol token) into {self._cluster.token_file}.",
+            **facts,
         )
 
     async def _base(self) -> str:
@@ -350,6 +374,22 @@ class RestSlurm:
 
     async def close(self) -> None:
         await self._http.aclose()
+
+
+def _numbers(body: Mapping[str, Any]) -> set[int]:
+    errors = [entry for entry in body.get("errors") or () if isinstance(entry, dict)]
+    return {int(entry.get("error_number") or entry.get("error_code") or 0) for entry in errors}
+
+
+def expired(token: str) -> bool:
+    """Whether a token says of itself that its time is over; one that cannot be read does not."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return float(claims["exp"]) <= time.time()
+    except (ValueError, LookupError, TypeError):
+        # Not a JWT with an end: Slurm judges it.
+        return False
 
 
 def _versions(paths: Iterable[str], pattern: re.Pattern[str]) -> list[int]:

@@ -134,11 +134,12 @@ def _header(submission: Submission) -> list[str]:
     ]
     if submission.dependency:
         arguments.append(f"--dependency={submission.dependency}")
-    return ["#!/bin/bash -l", *(f"#SBATCH {argument}" for argument in arguments)]
+    return ["#!/bin/bash", *(f"#SBATCH {argument}" for argument in arguments)]
 
 
 def _beginning(where: Places) -> list[str]:
     return [
+        'export HOME="${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}"',
         f"export CSCALE_JOB_ID={where.job_id}",
         f"export CSCALE_WORK={where.work}",
         f"export CSCALE_OUTPUT={where.output}",
@@ -165,7 +166,11 @@ def _beginning(where: Places) -> list[str]:
 
 
 def _command(process: CommandProcess, site: Site, cluster: SlurmCluster) -> list[str]:
-    lines = [f"module load {shlex.quote(name)} || exit {NO_MODULE}" for name in process.modules]
+    lines = []
+    if process.modules:
+        # Modules are a function of the cluster's profile, which a batch script does not read.
+        lines.append("type module > /dev/null 2>&1 || . /etc/profile")
+    lines += [f"module load {shlex.quote(name)} || exit {NO_MODULE}" for name in process.modules]
     lines += [f"export {name}={shlex.quote(text)}" for name, text in process.environment.items()]
     words = [_word(on_cluster(argument, site, cluster)) for argument in process.command]
     if process.container:

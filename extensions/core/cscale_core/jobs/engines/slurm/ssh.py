@@ -36,6 +36,8 @@ FETCH_SECONDS = 3600.0
 TOGETHER = 4
 #: ssh's own exit status, when it is not the program's.
 _SSH_FAILED = 255
+#: Characters of the folder of a socket, whose path has 107 at most: ssh adds 58.
+_LONGEST_FOLDER = 49
 #: Files asked for by one call.
 _FILES = 50
 
@@ -106,7 +108,6 @@ class Ssh:
         self._program = program
         self._user = cluster.user and cluster.account_name(slug)
         self._turn = asyncio.Semaphore(TOGETHER)
-        # Short: the path of a socket has at most about a hundred characters.
         self._sockets: Path | None = None
 
     def arguments(self) -> list[str]:
@@ -114,14 +115,15 @@ class Ssh:
         if self._sockets is None:
             self._sockets = Path(tempfile.mkdtemp(prefix="cscale-ssh-"))
         cluster = self.cluster
+        shared = len(str(self._sockets)) <= _LONGEST_FOLDER
         options = {
             "BatchMode": "yes",
             "StrictHostKeyChecking": "yes",
             "ConnectTimeout": str(CONNECT_SECONDS),
             "ServerAliveInterval": "15",
             "ServerAliveCountMax": "2",
-            "ControlMaster": "auto",
-            "ControlPath": f"{self._sockets}/%C",
+            "ControlMaster": "auto" if shared else "no",
+            "ControlPath": f"{self._sockets}/%C" if shared else "none",
             "ControlPersist": "60",
             "ForwardAgent": "no",
             "ForwardX11": "no",

@@ -94,7 +94,8 @@ _WAITING = {
     "QOS*": "its quality of service has reached a limit",
     "Max*": "your account has reached a limit",
     "JobLaunchFailure": "it could not be launched and waits to be tried again",
-    "launch_failed_requeued_held": "it could not be launched and is held",
+    "launch failed requeued held": "it could not be launched on its node and is held; release it "
+    "with scontrol release, or cancel it",
 }
 _OUT_OF_MEMORY = re.compile(
     r"oom.?kill|out.of.memory|exceeded (?:job )?memory limit|cannot allocate memory|MemoryError",
@@ -167,7 +168,7 @@ def together(tasks: Sequence[Task]) -> JobStatus:
 
 def waiting(task: Task) -> str:
     """Why it waits, for the job's message."""
-    reason = task.reason.strip("()")
+    reason = task.reason.strip("()").replace("_", " ")
     if reason in ("", "None", "none"):
         return "waiting in the queue"
     for known, text in _WAITING.items():

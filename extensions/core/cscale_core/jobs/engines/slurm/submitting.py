@@ -73,7 +73,12 @@ class Submitting:
                 return await self._submit()
             except CScaleError as error:
                 if not error.retryable:
-                    raise
+                    # Some refusals are warnings: the job waits, for a node that is down, say.
+                    found = await self._looked_up() if isinstance(error, InvalidInput) else ""
+                    if not found:
+                        raise
+                    await handle.log(f"{error.message}; it was accepted all the same", "warning")
+                    return found
                 await self._wait(f"not submitted yet: {error.message}")
 
     async def _wait(self, message: str) -> None:
