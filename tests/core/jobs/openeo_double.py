@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs
 
 import uvicorn
 from starlette.applications import Starlette
@@ -145,6 +146,7 @@ class Double:
         self.on_request: Callable[[str, str], None] = lambda method, path: None
         self._numbers = itertools.count(1)
         self._basic = itertools.count(1)
+        self._refreshes = 0
         self._links_valid_from = 0.0
         answer = {Refusal: lambda request, refusal: refusal.answer()}
         self.app: ASGIApp = self._guarded(
@@ -175,6 +177,7 @@ class Double:
             ("/", self._capabilities, ["GET"]),
             ("/health", self._health, ["GET"]),
             ("/credentials/basic", self._credentials, ["GET"]),
+            ("/credentials/oidc", self._providers, ["GET"]),
             ("/jobs", self._list, ["GET"]),
             ("/jobs", self._create, ["POST"]),
             ("/jobs/{job}", self._describe, ["GET"]),
@@ -189,6 +192,8 @@ class Double:
         for path, answer, methods in api:
             yield Route(API + path, answer, methods=methods)
         yield Route("/.well-known/openeo", self._versions)
+        yield Route("/issuer/.well-known/openid-configuration", self._issuer)
+        yield Route("/issuer/token", self._token, methods=["POST"])
         yield Route("/control/jobs", self._control_jobs, methods=["POST"])
         yield Route("/control/switches", self._control_switches, methods=["POST"])
         yield Route("/control/requests", self._control_requests)
@@ -284,6 +289,37 @@ class Double:
         if kind != "Basic" or base64.b64decode(given) != b"ada:secret":
             raise Refusal(403, "CredentialsInvalid", "Credentials are not correct.")
         return JSONResponse({"access_token": f"u-{next(self._basic)}"})
+
+    async def _providers(self, request: Request) -> Response:
+        client = {"id": "client", "grant_types": ["refresh_token"]}
+        provider = {
+            "id": "egi",
+            "issuer": f"{self.url}/issuer",
+            "title": "Issuer",
+            "scopes": ["openid"],
+            "default_clients": [client],
+        }
+        return JSONResponse({"providers": [provider]})
+
+    async def _issuer(self, request: Request) -> Response:
+        issuer = f"{self.url}/issuer"
+        return JSONResponse(
+            {
+                "issuer": issuer,
+                "token_endpoint": f"{issuer}/token",
+                "authorization_endpoint": f"{issuer}/authorize",
+                "scopes_supported": ["openid", "offline_access"],
+            }
+        )
+
+    async def _token(self, request: Request) -> Response:
+        """An access token for a refresh token, which is another one each time."""
+        given = parse_qs((await request.body()).decode())["refresh_token"][0]
+        if given != f"refresh-{self._refreshes}":
+            return JSONResponse({"error": "invalid_grant"}, 400)
+        self._refreshes += 1
+        body = {"access_token": f"u-{self._refreshes}", "token_type": "Bearer"}
+        return JSONResponse({**body, "refresh_token": f"refresh-{self._refreshes}"})
 
     # -- jobs ------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from cscale_core.jobs.engines.openeo.results import any_expired, expiry
 from cscale_core.jobs.model import JobStatus
 from cscale_core.site import Site
 
-pytest.importorskip("openeo", reason="install cscale-hub[lab]")
+auth = pytest.importorskip("openeo.rest.auth.config", reason="install cscale-hub[lab]")
 
 # Every code of errors.json of openEO API 1.2.
 DOCUMENTED = re.findall(
@@ -240,6 +240,35 @@ async def test_back_end_with_user_names_only_gets_the_one_of_netrc(
     assert ended.status == JobStatus.FINISHED
     assert "Bearer basic//u-2" in world.double.bearers
     assert world.double.count("GET", "/credentials/basic") == 2
+
+
+async def test_login_kept_on_the_machine_is_used_and_renewed(
+    make_world: Maker, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENEO_DATA_HOME", str(home))
+    monkeypatch.setenv("XDG_DATA_HOME", str(home))
+    world = await make_world(audience="", auth="stored")
+    kept = auth.RefreshTokenStore()
+    kept.set_refresh_token(f"{world.double.url}/issuer", "client", "refresh-0")
+    running, remote = await world.running()
+    assert world.double.bearers[0] == "Bearer oidc/egi/u-1"
+    world.double.switches.oldest_token = 2
+    finish(remote)
+    assert (await world.ended(running.id)).status == JobStatus.FINISHED
+    assert world.double.bearers[-1] == "Bearer oidc/egi/u-2"
+    refreshed = kept.get_refresh_token(f"{world.double.url}/issuer", "client")
+    assert refreshed == "refresh-2"
+
+
+async def test_login_that_nobody_kept_is_asked_for(
+    make_world: Maker, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(home))
+    world = await make_world(audience="", auth="stored")
+    job = await world.submit()
+    waiting = await world.until(job.id, lambda job: "not sent yet" in job.message)
+    assert "no valid login kept" in waiting.message
+    assert world.double.count("POST", "/jobs") == 0
 
 
 async def test_user_name_that_is_missing_is_asked_for(make_world: Maker, home: Path) -> None:

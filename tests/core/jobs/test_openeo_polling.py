@@ -50,8 +50,8 @@ class Service:
 
 def test_job_is_asked_for_less_often_as_it_grows_old() -> None:
     pace = Pace()
-    ages = (0, 10, 25, 60, 150, 300, 86_400)
-    assert [pace.alone(age) for age in ages] == [2.0, 2.0, 5.0, 12.0, 30.0, 60.0, 60.0]
+    ages = (0, 12, 60, 180, 360, 86_400)
+    assert [pace.alone(age) for age in ages] == [2.0, 2.0, 10.0, 30.0, 60.0, 60.0]
 
 
 def test_round_over_many_jobs_costs_no_more_than_asking_for_each() -> None:
@@ -88,6 +88,22 @@ async def test_limiter_lets_a_burst_through_and_then_holds_the_rate() -> None:
         await limiter.turn()
         moments.append(loop.time() - began)
     assert moments[-1] >= 10 / 50.0 * 0.95
+
+
+async def test_minute_with_a_burst_in_it_keeps_the_rate() -> None:
+    pace = Pace()
+    assert pace.burst + 60 * pace.filling <= 60 * pace.rate
+
+
+async def test_watching_waits_for_what_users_asked_beside_it() -> None:
+    limiter = Limiter(rate=0.001, burst=4.0)
+    await limiter.turn()
+    for _ in range(2):
+        limiter.debit()
+    await limiter.turn()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await limiter.turn()
 
 
 async def test_what_can_wait_leaves_half_of_the_turns_to_the_others() -> None:

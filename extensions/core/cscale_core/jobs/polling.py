@@ -35,8 +35,8 @@ class Pace:
     :ivar slowing: a job is asked for at intervals of its age divided by this.
     :ivar round: between two rounds over all jobs, at least; half of it while a job is young.
     :ivar young: age up to which a job is young.
-    :ivar rate: requests a second that watching may cost, over any minute.
-    :ivar burst: requests that may follow each other at once.
+    :ivar rate: requests a second that a service may be asked, over any minute.
+    :ivar burst: requests of them that may follow each other at once.
     :ivar retry: before the first attempt after trouble; doubles, with jitter.
     :ivar retry_longest: between two attempts in long trouble.
     :ivar patience: trouble that ends before is not told to the jobs.
@@ -44,7 +44,7 @@ class Pace:
 
     soonest: float = 2.0
     longest: float = 60.0
-    slowing: float = 5.0
+    slowing: float = 6.0
     round: float = 5.0
     young: float = 20.0
     rate: float = 1.0
@@ -56,6 +56,11 @@ class Pace:
     def alone(self, age: float) -> float:
         """Seconds between two looks at a job of this age that is asked for by itself."""
         return min(self.longest, max(self.soonest, age / self.slowing))
+
+    @property
+    def filling(self) -> float:
+        """Turns a second that come back, so that a minute with a burst in it keeps the rate."""
+        return max(self.rate - self.burst / 60, self.rate / 2)
 
     def together(self, ages: Iterable[float], cost: int) -> float:
         """Seconds between two rounds over jobs of these ages.
@@ -107,21 +112,30 @@ class Limiter:
 
     async def turn(self) -> None:
         """Wait for a turn; first come, first served."""
-        await self._take(1.0)
+        async with self._lock:
+            await self._filled_to(1.0)
+            self._turns -= 1.0
 
     async def spare(self) -> None:
         """Take a turn only when more than half of them are left: for what can wait."""
-        await self._take(1.0 + self._burst / 2)
-
-    async def _take(self, needed: float) -> None:
         while True:
-            async with self._lock:
-                self._fill()
-                if self._turns >= needed:
-                    self._turns -= 1.0
-                    return
-                missing = needed - self._turns
-            await asyncio.sleep(missing / self._rate)
+            await self._filled_to(1.0 + self._burst / 2)
+            if not self._lock.locked():
+                self._turns -= 1.0
+                return
+            await asyncio.sleep(1 / self._rate)
+
+    def debit(self) -> None:
+        """Count a request that was not held up here: those that wait, wait the longer for it."""
+        self._fill()
+        self._turns = max(self._turns - 1.0, -self._burst)
+
+    async def _filled_to(self, needed: float) -> None:
+        while True:
+            self._fill()
+            if self._turns >= needed:
+                return
+            await asyncio.sleep((needed - self._turns) / self._rate)
 
 
 @dataclass

@@ -25,7 +25,7 @@ from cscale_core.jobs.polling import Limiter, Pace, Places
 
 THREADS = 4
 REQUEST_SECONDS = 60
-#: Requests a second that users' acts and the ends of jobs may cost, beside the watching.
+#: Requests a second that users' acts and the ends of jobs may cost; watching waits for them.
 ACT_RATE = 5.0
 ACT_BURST = 20.0
 
@@ -51,7 +51,7 @@ class Remote:
 
     def __init__(self, backend: OpenEOBackend, tokens: TokenSource, pace: Pace) -> None:
         self.backend = backend
-        self.watching = Limiter(pace.rate, pace.burst)
+        self.watching = Limiter(pace.filling, pace.burst)
         self.acting = Limiter(max(ACT_RATE, pace.rate), max(ACT_BURST, pace.burst))
         self.places = Places()
         self._tokens = tokens
@@ -64,6 +64,7 @@ class Remote:
     async def act(self, ask: Callable[[Any], _T]) -> _T:
         """Run ``ask(connection)`` for a user or the end of a job; errors as :meth:`call`."""
         await self.acting.turn()
+        self.watching.debit()
         return await self.call(ask)
 
     async def call(self, ask: Callable[[Any], _T]) -> _T:
