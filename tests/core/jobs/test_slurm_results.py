@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from cscale_core.errors import StorageFull, UpstreamError
 from cscale_core.jobs.engines.slurm import collect, following
 from cscale_core.jobs.engines.slurm.collect import asset_key
 from cscale_core.jobs.model import Job, JobSpec, JobStatus
+from cscale_core.objects import ObjectHead
 from cscale_core.site import Site
 
 pytestmark = pytest.mark.slurm
@@ -42,6 +43,7 @@ class Bucket:
 
     files: dict[str, bytes]
     failures: list[Exception]
+    mount: Path
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -51,6 +53,20 @@ class Bucket:
             raise Bucket.failures.pop()
         Bucket.files[address.s3] = path.read_bytes()
         return ""
+
+    def list(self, bucket: str, prefix: str) -> Iterator[ObjectHead]:
+        for path in sorted((Bucket.mount / bucket / prefix).rglob("*")):
+            if path.is_file():
+                key = str(path.relative_to(Bucket.mount / bucket))
+                yield ObjectHead(ObjectAddress(bucket, key), path.stat().st_size, "", None)
+
+    def head(self, address: ObjectAddress) -> ObjectHead:
+        size = (Bucket.mount / address.bucket / address.key).stat().st_size
+        return ObjectHead(address, size, "", None)
+
+    def get(self, address: ObjectAddress, *, start: int, length: int) -> bytes:
+        data = (Bucket.mount / address.bucket / address.key).read_bytes()
+        return data[start : start + length]
 
 
 @pytest.fixture(autouse=True)
@@ -141,6 +157,13 @@ async def test_files_on_a_mounted_bucket_are_there_already(
     asset = item["assets"]["slope_map"]
     assert asset["href"] == f"s3://vobucket/users/utest/jobs/{job.id}/slope map.tif"
     assert asset["alternate"]["mount"]["href"] == asset["href"].replace("s3:/", "/s3")
+
+
+async def test_files_of_a_cluster_that_shows_none_are_read_from_its_mounted_bucket(
+    make_world: Callable[..., World], slurm: SlurmServer, bucket: type[Bucket]
+) -> None:
+    bucket.mount = slurm.folder / "buckets"
+    check(await done(make_world("rest", mount=str(bucket.mount), local_folder="")))
 
 
 async def test_bucket_that_does_not_answer_is_tried_again(

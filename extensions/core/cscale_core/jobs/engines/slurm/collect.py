@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cscale_core import addresses
-from cscale_core.errors import CScaleError
+from cscale_core.addresses import ObjectAddress
+from cscale_core.errors import CScaleError, NotFound
 from cscale_core.jobs.engine import JobHandle
 from cscale_core.jobs.engines.slurm.script import Places
 from cscale_core.jobs.engines.slurm.transport import File, Files
@@ -37,6 +38,7 @@ _TYPES = {
 }
 #: Files that are taken; more of them are a data set of its own, not the result of a job.
 MOST_FILES = 1000
+_PIECE = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,15 @@ async def collect(
     :param limit: bytes that are brought at most.
     :raises CScaleError: when the files cannot be read, or the bucket takes none.
     """
-    found = sorted(await files.listing(where.output), key=lambda file: file.path)
+    source: Files | _OnBucket = files
+    try:
+        listing = await files.listing(where.output)
+    except NotFound:
+        if not where.on_bucket:
+            raise
+        source = _OnBucket(site, where)
+        listing = await source.listing(where.output)
+    found = sorted(listing, key=lambda file: file.path)
     chosen = [file for file in found if file.size and not _hidden(file)]
     if not chosen:
         return Collected([])
@@ -90,7 +100,7 @@ async def collect(
         done = 0
         for file in chosen:
             handle.report(done / size, f"bringing {file.path}")
-            await files.fetch(f"{where.output}/{file.path}", work.local(file))
+            await source.fetch(f"{where.output}/{file.path}", work.local(file))
             done += file.size
             await asyncio.to_thread(work.take, file)
         item = await asyncio.to_thread(work.item, collection, expression)
@@ -99,6 +109,37 @@ async def collect(
 
 def _hidden(file: File) -> bool:
     return any(part.startswith(".") for part in PurePosixPath(file.path).parts)
+
+
+class _OnBucket:
+    """The output of a job whose cluster shows us no files, read from the bucket it wrote to."""
+
+    def __init__(self, site: Site, where: Places) -> None:
+        self._store = ObjectStore(site)
+        self._output = where.output
+        bucket, _, prefix = where.on_bucket.removeprefix("s3://").partition("/")
+        self._root = ObjectAddress(bucket, prefix)
+
+    async def listing(self, folder: str) -> Sequence[File]:
+        def walk() -> list[File]:
+            return [
+                File(head.address.key.removeprefix(self._root.key), head.size)
+                for head in self._store.list(self._root.bucket, self._root.key)
+            ]
+
+        return await asyncio.to_thread(walk)
+
+    async def fetch(self, path: str, target: Path) -> None:
+        key = self._root.key + path.removeprefix(self._output + "/")
+        address = ObjectAddress(self._root.bucket, key)
+
+        def copy() -> None:
+            size = self._store.head(address).size
+            with target.open("wb") as file:
+                for start in range(0, size, _PIECE):
+                    file.write(self._store.get(address, start=start, length=_PIECE))
+
+        await asyncio.to_thread(copy)
 
 
 class _Work:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Sequence
@@ -111,11 +112,23 @@ class OutputLog:
                 for kind in ("out", "err"):
                     self._read.pop(self._where.stream(kind, task.index), None)
                 more = True
-        if entries:
-            await self._handle.log_lines(entries)
         if entries or more:
-            await self._handle.save_state()
+            await self._written(entries)
         return more or bool(entries)
+
+    async def _written(self, entries: list[LogEntry]) -> None:
+        """Write the lines and how far was read; a server that stops waits for both."""
+
+        async def write() -> None:
+            await self._handle.log_lines(entries)
+            await self._handle.save_state()
+
+        writing = asyncio.ensure_future(write())
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait([writing])
+            raise
 
     async def drain(self, tasks: Sequence[Task]) -> None:
         """Bring all that is left of an ended job."""
