@@ -258,6 +258,7 @@ async def test_many_jobs_are_watched_by_one_list(
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("world", ["ssh"], indirect=True)
 async def test_time_limit_is_explained(world: World) -> None:
     """Slurm looks for time limits twice a minute."""
     job = await world.submit("sleep", "300", time=1)
