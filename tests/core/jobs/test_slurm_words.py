@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -218,7 +220,10 @@ def test_troubles_of_ssh(said: str, kind: type[CScaleError], retryable: bool) ->
     assert error.retryable is retryable
 
 
-def test_ssh_is_given_an_argument_list_that_asks_nothing_and_checks_the_host() -> None:
+def test_ssh_is_given_an_argument_list_that_asks_nothing_and_checks_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     settings = SSH.model_copy(update={"user": "sram-{user}", "port": 2222, "known_hosts": "/k"})
     given = ssh.Ssh(settings, "anna").arguments()
     assert given[-2:] == ["--", "login"]
@@ -226,6 +231,17 @@ def test_ssh_is_given_an_argument_list_that_asks_nothing_and_checks_the_host() -
         assert given[given.index(option) - 1] == "-o"
     assert given[given.index("-l") + 1] == "sram-anna"
     assert given[given.index("-p") + 1] == "2222"
+
+
+def test_folder_too_long_for_a_socket_means_a_connection_for_each_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    given = ssh.Ssh(SSH, "anna").arguments()
+    assert "ControlPath=none" in given
+    assert "ControlMaster=no" in given
 
 
 @pytest.mark.parametrize(
