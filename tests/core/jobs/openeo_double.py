@@ -451,7 +451,8 @@ class Double:
             "links": [],
             **(job.results or {}),
         }
-        document["assets"] = {**document.get("assets", {}), **assets}
+        if isinstance(document.get("assets", {}), dict):
+            document["assets"] = {**document.get("assets", {}), **assets}
         return JSONResponse(document)
 
     async def _file(self, request: Request) -> Response:
@@ -501,6 +502,7 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.bind(("127.0.0.1", 0))
+    listener.listen(100)  # who reads the address may connect at once
     double = Double()
     double.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     print(double.url, flush=True)

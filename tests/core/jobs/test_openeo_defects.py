@@ -163,6 +163,16 @@ async def test_job_that_waits_here_for_a_place_can_be_canceled(world: World) -> 
     assert (await world.ended(second.id)).status == JobStatus.CANCELED
 
 
+async def test_job_deleted_elsewhere_while_it_waits_here_is_lost(world: World) -> None:
+    world.double.switches.places = 1
+    _, first = await world.running(title="first")
+    second = await world.submit(title="second")
+    waiting = await world.until(second.id, lambda job: "free place" in job.message)
+    del world.double.jobs[waiting.engine_id]
+    first.to("canceled")
+    assert (await world.ended(second.id)).status == JobStatus.LOST
+
+
 @pytest.mark.parametrize("act", ["create", "start"])
 async def test_what_costs_too_much_is_explained(world: World, act: str) -> None:
     world.double.switches.refuse[act] = Refusal(402, "PaymentRequired", "No credits left.")
@@ -411,3 +421,34 @@ async def test_job_is_finished_also_when_its_results_cannot_be_read(world: World
     assert "ask for them again" in ended.message
     world.double.switches.refuse.clear()
     assert len(await world.engine.fresh_results(ended)) == 1
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"extent": {"temporal": {"interval": [["yesterday", "today"]]}}},
+        {"extent": {"temporal": {"interval": [5]}}},
+        {"assets": ["a.tif"]},
+    ],
+)
+async def test_job_is_finished_also_when_its_results_make_no_sense(
+    world: World, nonsense: dict[str, Any]
+) -> None:
+    running, remote = await world.running()
+    finish(remote)
+    assert remote.results is not None
+    remote.results |= nonsense
+    ended = await world.ended(running.id)
+    assert ended.status == JobStatus.FINISHED
+    assert ended.results == []
+    assert any("not understood" in line for line in await world.lines(running.id, "warning"))
+
+
+async def test_job_at_a_back_end_that_is_offered_no_longer_is_lost_and_not_failed(
+    world: World,
+) -> None:
+    running, _ = await world.running()
+    world.site = world.site.model_copy(update={"openeo": ()})
+    await world.restart()
+    ended = await world.ended(running.id)
+    assert ended.status == JobStatus.LOST

@@ -188,6 +188,13 @@ async def test_back_end_says_what_it_is_once_and_not_at_every_question(make_worl
     assert len(world.double.requests) == asked
 
 
+async def test_back_end_is_online_also_when_the_session_is_over(make_world: Maker) -> None:
+    world = await make_world()
+    world.tokens.ended = True
+    (state,) = await world.engine.backends()
+    assert state.online
+
+
 async def test_back_end_that_is_not_well_is_not_online(make_world: Maker) -> None:
     world = await make_world()
     world.double.switches.health = 503

@@ -66,14 +66,14 @@ class Pace:
         """Seconds between two rounds over jobs of these ages.
 
         A round may happen as often as its requests are covered by what the jobs would cost
-        alone, and uses at most 60 % of the rate; the rest is for what the changes bring.
+        alone, and uses at most half of the rate; the rest is for what the changes bring.
 
         :param cost: requests of one round.
         """
         known = list(ages)
         wanted = cost / sum(1 / self.alone(age) for age in known) if known else self.longest
         least = self.round / 2 if any(age < self.young for age in known) else self.round
-        return max(min(wanted, self.longest), least, cost / (0.6 * self.rate))
+        return max(min(wanted, self.longest), least, cost / (0.5 * self.rate))
 
 
 class Backoff:
@@ -96,10 +96,15 @@ class Backoff:
 
 
 class Limiter:
-    """Holds requests below a rate: a bucket of ``burst`` turns, filled at ``rate`` a second."""
+    """Holds requests below a rate: a bucket of ``burst`` turns, filled at ``rate`` a second.
 
-    def __init__(self, rate: float, burst: float) -> None:
+    :param beside: a slower limiter of the same service, for which the turns given here count too:
+        those that wait there wait the longer for them.
+    """
+
+    def __init__(self, rate: float, burst: float, beside: Limiter | None = None) -> None:
         self._rate = rate
+        self._beside = beside
         self._burst = burst
         self._turns = burst
         self._filled = 0.0
@@ -115,18 +120,26 @@ class Limiter:
         async with self._lock:
             await self._filled_to(1.0)
             self._turns -= 1.0
+        if self._beside is not None:
+            self._beside._debit()
 
     async def spare(self) -> None:
         """Take a turn only when more than half of them are left: for what can wait."""
         while True:
             await self._filled_to(1.0 + self._burst / 2)
-            if not self._lock.locked():
-                self._turns -= 1.0
+            if self.spare_now():
                 return
             await asyncio.sleep(1 / self._rate)
 
-    def debit(self) -> None:
-        """Count a request that was not held up here: those that wait, wait the longer for it."""
+    def spare_now(self) -> bool:
+        """The same without waiting: whether there was one to take."""
+        self._fill()
+        if self._turns < 1.0 + self._burst / 2 or self._lock.locked():
+            return False
+        self._turns -= 1.0
+        return True
+
+    def _debit(self) -> None:
         self._fill()
         self._turns = max(self._turns - 1.0, -self._burst)
 

@@ -64,7 +64,6 @@ class OpenEOEngine:
 
     def __init__(self, site: Site, tokens: TokenSource, terms: Terms | None = None) -> None:
         self._site = site
-        self._tokens = tokens
         self._terms = terms or Terms()
         self._backends: dict[str, BackEnd] = {}
         for backend in site.openeo:
@@ -109,7 +108,12 @@ class OpenEOEngine:
 
         :raises CScaleError: when it cannot be created or started.
         """
-        backend = self._backend(handle.job.spec)
+        try:
+            backend = self._backend(handle.job.spec)
+        except InvalidInput as error:
+            if not handle.job.engine_id:
+                raise
+            return Outcome.lost(error.message, "The job itself may go on there.")
         terms = self._terms
         submission = Submission(handle, backend.remote, terms.pace, terms.settling)
         if not handle.job.engine_id:
@@ -179,9 +183,14 @@ class OpenEOEngine:
                     raise
                 wait = pace.retry / 2 if code_of(error) in NOT_READY else pace.retry
                 await asyncio.sleep(wait * (tries - left))
-        return await asyncio.to_thread(
-            items_of_results, metadata, job, backend.remote.backend, self._site
-        )
+        place = backend.remote.backend
+        try:
+            return await asyncio.to_thread(items_of_results, metadata, job, place, self._site)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UpstreamError(
+                f"{place.title} describes the results in a way that is not understood: {error}",
+                hint="The files are there; get them at the back end.",
+            ) from error
 
     async def fresh_results(self, job: Job, *, refused: bool = False) -> list[dict[str, Any]]:
         """The result items of a finished job with links that work now.

@@ -101,6 +101,7 @@ class Following:
             waits = subscription.state is None or subscription.state.status == JobStatus.CREATED
             await subscription.news(self._terms.restart if waits else self._terms.stuck / 10)
             if subscription.gone is not None:
+                subscription.gone = None
                 self._misses += 1
                 # One answer may be of a part of the back end that has not heard of it yet.
                 if self._misses >= self._terms.misses:
@@ -119,11 +120,17 @@ class Following:
             end = await self._look(subscription.state, submission)
             if end is not None:
                 self._watch.leave(subscription)
+                self.handle.report(None, f"ended at {self._title}; reading what it left")
                 await self._last_log()
                 return end
 
     async def _start(self, submission: Submission) -> None:
-        if await submission.start():
+        try:
+            started = await submission.start()
+        except NotFound:
+            # Whether it is gone for good is what the watch finds out.
+            return
+        if started:
             await self.handle.update(status=JobStatus.QUEUED, message=_MESSAGES[JobStatus.QUEUED])
             self._watch.hurry(self.handle.job.engine_id)
 

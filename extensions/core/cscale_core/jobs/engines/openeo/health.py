@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from cscale_core.errors import CScaleError
+from cscale_core.jobs.engines.openeo.login import NoLogin
 from cscale_core.jobs.engines.openeo.remote import Remote
 from cscale_core.jobs.model import utc_now
 
@@ -54,14 +55,15 @@ def _shape(path: str) -> str:
 
 
 def _seen(connection: Any) -> dict[str, Any]:
-    answer = connection.get("/", auth=None, expected_status=200).json()
+    # Public by the specification; a session that has ended is no matter of the back end's health.
+    answer = connection.get("/", auth=NoLogin(), expected_status=200).json()
     endpoints = frozenset(
         f"{method} {_shape(str(entry.get('path', '')))}"
         for entry in answer.get("endpoints") or ()
         if isinstance(entry, dict)
         for method in entry.get("methods") or ()
     )
-    health = connection.get("/health", check_error=False, auth=None).status_code
+    health = connection.get("/health", check_error=False, auth=NoLogin()).status_code
     logins = [name for name in ("oidc", "basic") if f"GET /credentials/{name}" in endpoints]
     return {
         "url": connection.root_url,

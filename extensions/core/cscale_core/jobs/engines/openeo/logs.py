@@ -86,15 +86,17 @@ class RemoteLog:
     def __post_init__(self) -> None:
         self._copying = asyncio.Lock()
 
-    async def copy(self, limiter: Limiter) -> None:
+    async def copy(self, limiter: Limiter, *, paid: bool = False) -> None:
         """Copy what is new.
 
+        :param paid: a turn was taken for the first page.
         :raises CScaleError: when the back end does not give the log; nothing is lost by that.
         """
         async with self._copying:
             following = ""
-            for _ in range(MOST_PAGES):
-                await limiter.turn()
+            for page in range(MOST_PAGES):
+                if page or not paid:
+                    await limiter.turn()
                 following, more = await self._copy_page(following)
                 if not more:
                     return
@@ -238,7 +240,7 @@ class LogPump:
     async def _copy(self, log: RemoteLog) -> float:
         """Copy one log; seconds to leave the back end alone."""
         try:
-            await log.copy(self._remote.watching)
+            await log.copy(self._remote.watching, paid=True)
         except (UpstreamError, LoginRequired):
             return self._backoff.failed()
         except CScaleError:

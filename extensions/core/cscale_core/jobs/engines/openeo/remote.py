@@ -52,7 +52,8 @@ class Remote:
     def __init__(self, backend: OpenEOBackend, tokens: TokenSource, pace: Pace) -> None:
         self.backend = backend
         self.watching = Limiter(pace.filling, pace.burst)
-        self.acting = Limiter(max(ACT_RATE, pace.rate), max(ACT_BURST, pace.burst))
+        act_rate, act_burst = max(ACT_RATE, pace.rate), max(ACT_BURST, pace.burst)
+        self.acting = Limiter(act_rate, act_burst, beside=self.watching)
         self.places = Places()
         self._tokens = tokens
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=f"openeo-{backend.id}")
@@ -64,7 +65,6 @@ class Remote:
     async def act(self, ask: Callable[[Any], _T]) -> _T:
         """Run ``ask(connection)`` for a user or the end of a job; errors as :meth:`call`."""
         await self.acting.turn()
-        self.watching.debit()
         return await self.call(ask)
 
     async def call(self, ask: Callable[[Any], _T]) -> _T:

@@ -124,7 +124,10 @@ class BackendLooker:
                         looked.found[identifier] = sighting
                 if not missing:
                     break
-        await self._describe([*doubtful, *missing, *self._wanting(looked)], looked)
+        await self._describe([*doubtful, *missing], looked)
+        wanting = self._wanting(looked)
+        if wanting and self._remote.watching.spare_now():
+            await self._describe_one(wanting, looked)
         self._list_cost = read + len(missing - looked.gone.keys())
 
     def _learn(self, identifier: str, members: dict[str, Any]) -> Sighting:
@@ -133,7 +136,7 @@ class BackendLooker:
         facts.update(members)
         return Sighting.of(facts)
 
-    def _wanting(self, looked: Looked[Sighting]) -> Iterable[str]:
+    def _wanting(self, looked: Looked[Sighting]) -> str:
         """The running job that was described longest ago, if its list entry lacks progress."""
         now = asyncio.get_running_loop().time()
         waiting = [
@@ -142,21 +145,25 @@ class BackendLooker:
             if sighting.status == JobStatus.RUNNING and "progress" not in self._facts[name]
         ]
         since, name = min(waiting, default=(now, ""))
-        return [name] if name and now - since >= self._details else []
+        return name if now - since >= self._details else ""
 
     async def _describe(self, names: Iterable[str], looked: Looked[Sighting]) -> None:
         async def one(name: str) -> None:
             await self._remote.watching.turn()
-            try:
-                members = await self._remote.call(lambda c: c.job(name).describe())
-                self._described[name] = asyncio.get_running_loop().time()
-                looked.found[name] = self._learn(name, dict(members))
-            except NotFound as error:
-                looked.found.pop(name, None)
-                looked.gone[name] = error
-            except CScaleError as error:
-                looked.failed[name] = error
+            await self._describe_one(name, looked)
 
         async with asyncio.TaskGroup() as group:
             for name in names:
                 group.create_task(one(name))
+
+    async def _describe_one(self, name: str, looked: Looked[Sighting]) -> None:
+        try:
+            members = await self._remote.call(lambda c: c.job(name).describe())
+        except NotFound as error:
+            looked.found.pop(name, None)
+            looked.gone[name] = error
+        except CScaleError as error:
+            looked.failed[name] = error
+        else:
+            self._described[name] = asyncio.get_running_loop().time()
+            looked.found[name] = self._learn(name, dict(members))
