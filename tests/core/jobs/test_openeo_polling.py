@@ -50,7 +50,7 @@ class Service:
 
 def test_job_is_asked_for_less_often_as_it_grows_old() -> None:
     pace = Pace()
-    ages = (0, 12, 60, 180, 360, 86_400)
+    ages = (0, 16, 80, 240, 480, 86_400)
     assert [pace.alone(age) for age in ages] == [2.0, 2.0, 10.0, 30.0, 60.0, 60.0]
 
 

@@ -44,7 +44,7 @@ class Pace:
 
     soonest: float = 2.0
     longest: float = 60.0
-    slowing: float = 6.0
+    slowing: float = 8.0
     round: float = 5.0
     young: float = 20.0
     rate: float = 1.0
