@@ -1,19 +1,43 @@
 #!/usr/bin/env bash
 # Debian packages that make the product better: used where present, installed where we are root,
-# else named in one line each. With the argument "browser" also Chromium, for the browser tests.
+# else named in one line each. For the tests, with the arguments "browser" also Chromium, and "slurm"
+# also Slurm and an ssh server, in a container: the tests start their own, the services stay down.
 set -euo pipefail
 
 postgis_here() { compgen -G '/usr/share/postgresql/*/extension/postgis.control' > /dev/null; }
 fuse_here() { command -v fusermount3 > /dev/null; }
 browser_here() { command -v chromium > /dev/null; }
 
+slurm=(slurmctld slurmd slurmrestd slurm-client slurm-wlm-jwt-plugin munge openssh-server openssh-client)
+slurm_here() {
+  local program
+  for program in slurmctld slurmd slurmrestd sbatch munged sshd ssh; do
+    PATH="$PATH:/usr/sbin:/sbin" command -v "$program" > /dev/null || return 1
+  done
+  compgen -G '/usr/lib/*/slurm-wlm/auth_jwt.so' > /dev/null
+}
+
 missing=()
 what=()
 fuse_here || { missing+=(fuse3); what+=("buckets mounted as folders; else they are in JupyterLab's file browser only"); }
 postgis_here || { missing+=(postgresql-postgis); what+=("the catalogue on pgstac; else it is on SQLite"); }
-if [ "${1:-}" = browser ]; then
-  browser_here || { missing+=(chromium); what+=("the browser tests; else they are skipped"); }
-fi
+for group in "$@"; do
+  case "$group" in
+    browser) browser_here || { missing+=(chromium); what+=("the browser tests; else they are skipped"); } ;;
+    slurm)
+      if slurm_here; then
+        continue
+      elif [ -d /run/systemd/system ]; then
+        # A machine with services of its own gets no ssh server from a test.
+        echo "[setup] the tests of Slurm jobs are skipped; for them: apt-get install ${slurm[*]}"
+      else
+        for name in "${slurm[@]}"; do
+          missing+=("$name"); what+=("the tests of Slurm jobs; else they are skipped")
+        done
+      fi ;;
+    *) echo "[setup] unknown group of packages: $group" >&2; exit 2 ;;
+  esac
+done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
@@ -29,6 +53,12 @@ if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
     packages+=("$name")
   done
   echo "[setup] installing Debian packages: ${packages[*]}"
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ]; then
+    # Debian asks this program before it starts the service of a package it installs.
+    printf '#!/bin/sh\nexit 101\n' > "$policy" && chmod 755 "$policy"
+    trap 'rm -f "$policy"' EXIT
+  fi
   if DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null 2>&1 ||
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null; }; then
     exit 0

@@ -26,6 +26,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from cscale_core.backends import OpenEOBackend, shipped_backends
 from cscale_core.providers import AllowedHost, Provider, SiteRegistry, with_archives
 
 SETTINGS_FILE_VARIABLE = "CSCALE_SETTINGS_FILE"
@@ -50,7 +51,12 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _cluster_url(value: str) -> str:
+    return value if not value or value.startswith("unix:/") else _http_url(value)
+
+
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+ClusterUrl = Annotated[str, AfterValidator(_cluster_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
@@ -144,15 +150,10 @@ class CatalogueSettings(_Model):
     )
 
 
-class OpenEOSettings(_Model):
+class OpenEOSettings(OpenEOBackend):
     """One openEO back end that is offered."""
 
-    id: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="Name by which jobs refer to it.")
-    title: str = Field(description="Name shown to people.")
-    url: HttpUrl = Field(description="Root of the openEO API.")
-    audience: str = Field(
-        default="", description="Audience of the token; empty: no token from the broker."
-    )
+    url: HttpUrl = Field(description="Root of the openEO API; versions are discovered from it.")
 
 
 class SparkSettings(_Model):
@@ -164,6 +165,75 @@ class SparkSettings(_Model):
     driver_memory: str = Field(
         default="1g", pattern=r"^[1-9][0-9]*[mg]$", description="Memory of the driver, m or g."
     )
+
+
+class SlurmSettings(_Model):
+    """One cluster that runs batch jobs under Slurm, over slurmrestd or ssh.
+
+    ``{user}`` in ``user`` becomes the person's short name, in ``folder`` and ``local_folder`` the
+    name on the cluster.
+    """
+
+    id: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="Name by which jobs refer to it.")
+    title: str = Field(description="Name shown to people.")
+    kind: Literal["rest", "ssh"] = Field(
+        description="rest: by slurmrestd; ssh: by Slurm's commands on a login node."
+    )
+    url: ClusterUrl = Field(
+        default="", description="rest: root of slurmrestd, or unix:/path/of/its/socket."
+    )
+    audience: str = Field(
+        default="", description="rest: audience of the broker's token; empty: token_file."
+    )
+    token_file: str = Field(
+        default="", description="rest: file of the person's with a token of Slurm (JWT)."
+    )
+    host: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$",
+        description="ssh: login node, or an entry of the person's ssh configuration.",
+    )
+    port: int = Field(default=0, ge=0, le=65535, description="ssh: 0 for ssh's own default.")
+    identity_file: str = Field(default="", description="ssh: private key; empty: ssh's defaults.")
+    known_hosts: str = Field(
+        default="", description="ssh: file with the host's key; empty: ssh's defaults."
+    )
+    user: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9_{][A-Za-z0-9._{}-]*)?$",
+        description="Name on the cluster; empty: the short name (rest), ssh's own (ssh).",
+    )
+    partition: str = Field(default="", description="Where jobs go that name none.")
+    account: str = Field(default="", description="What jobs are charged to that name none.")
+    folder: str = Field(
+        pattern=r"^/[A-Za-z0-9._/+@={}-]*$",
+        description="Working folder on the cluster, seen by its nodes; for rest it has to exist.",
+    )
+    local_folder: str = Field(
+        default="",
+        description="rest: where users' servers see the working folder; empty: not at all.",
+    )
+    mount: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._/+@=-]*)?$",
+        description="Where the cluster's nodes see the mounted buckets; empty: not at all.",
+    )
+    python: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._/+@=-]*)?$",
+        description="Python there that has cscale-hub[spark]; empty: no named applications.",
+    )
+    results_limit: int = Field(
+        default=4 * 1024**3,
+        ge=0,
+        description="Bytes of a job's results that are brought to the bucket at most.",
+    )
+
+    @model_validator(mode="after")
+    def _reachable(self) -> SlurmSettings:
+        if not (self.url if self.kind == "rest" else self.host):
+            raise ValueError(f"cluster {self.id} has no {'url' if self.kind == 'rest' else 'host'}")
+        return self
 
 
 class BrokerSettings(_Model):
@@ -235,13 +305,23 @@ class Settings(BaseSettings):
         "nowhere.",
     )
     openeo: tuple[OpenEOSettings, ...] = Field(
-        default=(), description="openEO back ends that are offered."
+        default=(), description="openEO back ends that are offered, the first is the default."
+    )
+    backends: dict[str, bool] = Field(
+        default_factory=dict,
+        description="Back ends of the federation that are offered too, such as {cdse: true}; "
+        "an entry of the same id in openeo stands for it. Known: "
+        + ", ".join(shipped_backends())
+        + ".",
     )
     allowed_hosts: tuple[AllowedHost, ...] = Field(
         default=(),
         description="host or host:port that users' servers may ask although private or loopback.",
     )
     spark: SparkSettings = SparkSettings()
+    slurm: tuple[SlurmSettings, ...] = Field(
+        default=(), description="Slurm clusters that are offered; the first is the default."
+    )
     broker: BrokerSettings = BrokerSettings()
     spawn: SpawnSettings = SpawnSettings()
     services: tuple[ServiceSettings, ...] = Field(
@@ -288,7 +368,18 @@ class Settings(BaseSettings):
         names = [service.name for service in self.services]
         if len(set(names)) != len(names):
             raise ValueError("two services have the same name")
+        unknown = self.backends.keys() - shipped_backends().keys()
+        if unknown:
+            raise ValueError(f"backends: not known: {', '.join(sorted(unknown))}")
         return self
+
+    @property
+    def offered_backends(self) -> tuple[OpenEOBackend, ...]:
+        """Every openEO back end that users get, those of the settings first."""
+        own = {backend.id for backend in self.openeo}
+        shipped = shipped_backends().items()
+        turned_on = [one for name, one in shipped if self.backends.get(name) and name not in own]
+        return (*self.openeo, *turned_on)
 
 
 class _FileSettings(Settings):

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cscale_core.backends import OpenEOBackend
 from cscale_core.errors import InvalidInput
 from cscale_core.providers import AllowedHost, Provider, SiteRegistry
 
@@ -45,15 +46,6 @@ class Grant(_Model):
     purpose: Literal["products", "home", "shared", "archive"]
 
 
-class OpenEOBackend(_Model):
-    """One openEO back end the user may submit to."""
-
-    id: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    title: str
-    url: str
-    audience: str = Field(default="", description="Audience of the token; empty: no broker token.")
-
-
 class Catalogue(_Model):
     """The community's catalogue, where items are registered (STAC API with Transactions)."""
 
@@ -66,6 +58,83 @@ class SparkSite(_Model):
 
     master: str = "local[2]"
     driver_memory: str = "1g"
+
+
+class SlurmCluster(_Model):
+    """One cluster that runs batch jobs under Slurm, and how it is reached.
+
+    ``{user}`` in ``user`` becomes the user's slug, in ``folder`` and ``local_folder`` the name on
+    the cluster. No key and no token is here: files and the broker have them.
+    """
+
+    id: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    title: str
+    kind: Literal["rest", "ssh"] = Field(description="slurmrestd, or the commands over ssh.")
+    url: str = Field(
+        default="",
+        pattern=r"^((https?://|unix:/)[^\s]+)?$",
+        description="rest: root of slurmrestd, or unix:/path/of/its/socket.",
+    )
+    audience: str = Field(
+        default="", description="rest: audience of the broker's token; empty: token_file."
+    )
+    token_file: str = Field(
+        default="", description="rest: file with a token of Slurm (JWT), read at each request."
+    )
+    host: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$",
+        description="ssh: login node, or an entry of the user's ssh configuration.",
+    )
+    port: int = Field(default=0, ge=0, le=65535, description="ssh: 0 for ssh's own default.")
+    identity_file: str = Field(default="", description="ssh: private key; empty: ssh's defaults.")
+    known_hosts: str = Field(
+        default="", description="ssh: file with the host's key; empty: ssh's defaults."
+    )
+    user: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9_{][A-Za-z0-9._{}-]*)?$",
+        description="Name on the cluster; empty: the slug (rest), ssh's configuration (ssh).",
+    )
+    partition: str = Field(default="", description="Where jobs go that name none.")
+    account: str = Field(default="", description="What jobs are charged to that name none.")
+    folder: str = Field(
+        pattern=r"^/[A-Za-z0-9._/+@={}-]*$",
+        description="Working folder on the cluster, seen by its nodes; holds a folder a job.",
+    )
+    local_folder: str = Field(
+        default="",
+        description="rest: where this server sees the working folder; empty: not at all.",
+    )
+    mount: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._/+@=-]*)?$",
+        description="Where the cluster's nodes see the mounted buckets; empty: not at all.",
+    )
+    python: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._/+@=-]*)?$",
+        description="Python there that has cscale-hub[spark]; empty: no named applications.",
+    )
+    results_limit: int = Field(
+        default=4 * 1024**3,
+        ge=0,
+        description="Bytes of results that are brought to the bucket; more stays on the cluster.",
+    )
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if not (self.url if self.kind == "rest" else self.host):
+            raise ValueError(f"cluster {self.id} has no {'url' if self.kind == 'rest' else 'host'}")
+        return self
+
+    def account_name(self, slug: str) -> str:
+        """The user's name on the cluster, the slug where none is set."""
+        return self.user.replace("{user}", slug) or slug
+
+    def working_folder(self, slug: str) -> str:
+        """The working folder on the cluster, no slash at the end."""
+        return self.folder.replace("{user}", self.account_name(slug)).rstrip("/")
 
 
 class Site(_Model):
@@ -91,6 +160,9 @@ class Site(_Model):
     )
     openeo: tuple[OpenEOBackend, ...] = ()
     spark: SparkSite = SparkSite()
+    slurm: tuple[SlurmCluster, ...] = Field(
+        default=(), description="Clusters for batch jobs, the first is the default."
+    )
     broker_url: str = ""
     allowed_hosts: tuple[AllowedHost, ...] = Field(
         default=(),

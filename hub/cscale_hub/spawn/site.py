@@ -67,8 +67,9 @@ def site_document(
         "providers": searched(settings),
         "site_registry": registry(settings),
         "entitlements": sorted(set(entitlements)),
-        "openeo": [backend.model_dump() for backend in settings.openeo],
+        "openeo": [backend.model_dump() for backend in settings.offered_backends],
         "spark": settings.spark.model_dump(),
+        "slurm": [cluster.model_dump() for cluster in settings.slurm],
         "broker_url": settings.broker.url,
         "allowed_hosts": list(settings.allowed_hosts),
     }

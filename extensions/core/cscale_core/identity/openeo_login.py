@@ -11,9 +11,10 @@ from typing import Any
 import openeo
 from openeo.rest.auth.auth import OpenEoApiAuthBase
 
+from cscale_core.backends import OpenEOBackend
 from cscale_core.errors import InvalidInput, NotFound
 from cscale_core.identity.tokens import LoopbackTokens
-from cscale_core.site import OpenEOBackend, load_site
+from cscale_core.site import load_site
 
 # The identity provider's id in ``GET /credentials/oidc`` of every back end of the federation.
 _PROVIDER = "egi"

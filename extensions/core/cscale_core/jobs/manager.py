@@ -23,6 +23,7 @@ from cscale_core.ingest.register import register
 from cscale_core.ingest.staging import plan, stage
 from cscale_core.jobs.engine import Engine, JobHandle, Outcome, Publisher
 from cscale_core.jobs.engines.openeo import OpenEOEngine
+from cscale_core.jobs.engines.slurm.engine import SlurmEngine
 from cscale_core.jobs.engines.spark import SparkEngine
 from cscale_core.jobs.engines.staging import StagingEngine
 from cscale_core.jobs.model import EngineName, Job, JobSpec, JobStatus, LogLine
@@ -281,4 +282,6 @@ def build_manager(
         "openeo": OpenEOEngine(site, tokens),
         "spark": SparkEngine(site, data_dir / "spark", ui_base=ui_base),
     }
+    if site.slurm:
+        engines["slurm"] = SlurmEngine(site, tokens)
     return JobManager(site, JobStore(data_dir / "jobs.sqlite"), engines, on_change, publish)

@@ -26,7 +26,7 @@ class JobStatus(StrEnum):
         return self in (self.FINISHED, self.CANCELED, self.ERROR, self.LOST)
 
 
-EngineName = Literal["staging", "openeo", "spark"]
+EngineName = Literal["staging", "openeo", "spark", "slurm"]
 
 
 def utc_now() -> datetime:
@@ -42,13 +42,23 @@ class JobSpec(BaseModel):
     - ``openeo``: ``{"process_graph": {...}}`` (openEO API 1.2, ``POST /jobs``)
     - ``spark``: ``{"application": NAME, "arguments": {...}}`` with a name from
       ``cscale_core.workflows``
+    - ``slurm``: the same ``{"application": NAME, "arguments": {...}}``, or a program of one's own,
+      ``{"command": [PROGRAM, ARGUMENT, ...]}`` with optionally ``"modules": [NAME, ...]`` (of the
+      cluster's module system), ``"container": IMAGE`` (for Apptainer) and ``"environment":
+      {NAME: VALUE}``. It runs in the job's folder and leaves its results in ``$CSCALE_OUTPUT``.
+      Arguments that are one of our three addresses become paths of the cluster where it mounts the
+      buckets; ``{output}``, ``{inputs}`` (JSON file of ``inputs``) and ``{task}`` (index in an
+      array) are filled in. ``options`` are those of
+      ``cscale_core.jobs.engines.slurm.options.SlurmOptions``: partition, time, memory, array, …
     """
 
     model_config = ConfigDict(extra="forbid")
 
     engine: EngineName
     title: str = Field(default="", max_length=200)
-    backend: str = Field(default="", description="openEO back end id; empty: the site's first.")
+    backend: str = Field(
+        default="", description="Id of the openEO back end or Slurm cluster; empty: the first."
+    )
     vo: str = Field(default="", description="VO whose bucket takes the output; empty: the first.")
     process: dict[str, Any]
     options: dict[str, Any] = Field(default_factory=dict, description="Engine options.")

@@ -1,0 +1,273 @@
+"""openEO jobs: batch jobs at any back end of the site, by the official client.
+
+Each job has a task, which waits until the back end's one watch has news of it. A job is found
+again by the id the back end gave it, or, if the server died in the moment between, by the mark in
+its description.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from cscale_core.errors import (
+    Conflict,
+    CScaleError,
+    InvalidInput,
+    LoginRequired,
+    NotFound,
+    UpstreamError,
+)
+from cscale_core.identity.tokens import TokenSource
+from cscale_core.jobs.engine import JobHandle, Outcome
+from cscale_core.jobs.engines.openeo.codes import NOT_READY
+from cscale_core.jobs.engines.openeo.failures import code_of
+from cscale_core.jobs.engines.openeo.following import Following
+from cscale_core.jobs.engines.openeo.health import BackendState, Health
+from cscale_core.jobs.engines.openeo.logs import LogPump
+from cscale_core.jobs.engines.openeo.remote import Remote
+from cscale_core.jobs.engines.openeo.results import any_expired, items_of_results
+from cscale_core.jobs.engines.openeo.sightings import BackendLooker
+from cscale_core.jobs.engines.openeo.submission import Submission, request_of
+from cscale_core.jobs.engines.openeo.terms import Terms
+from cscale_core.jobs.model import EngineName, Job, JobSpec, JobStatus, utc_now
+from cscale_core.jobs.polling import Watch
+from cscale_core.site import Site
+
+
+@dataclass(frozen=True)
+class BackEnd:
+    """Everything the engine has of one back end."""
+
+    remote: Remote
+    watch: Watch[Any]
+    logs: LogPump
+    health: Health
+
+    async def close(self) -> None:
+        """Stop watching and give back the threads."""
+        await self.watch.close()
+        await self.logs.close()
+        self.remote.close()
+
+
+class OpenEOEngine:
+    """Runs openEO batch jobs at the site's back ends.
+
+    :param terms: how often back ends are asked, and when a job is thought stuck.
+    """
+
+    name: EngineName = "openeo"
+
+    def __init__(self, site: Site, tokens: TokenSource, terms: Terms | None = None) -> None:
+        self._site = site
+        self._terms = terms or Terms()
+        self._backends: dict[str, BackEnd] = {}
+        for backend in site.openeo:
+            remote = Remote(backend, tokens, self._terms.pace)
+            self._backends[backend.id] = BackEnd(
+                remote,
+                Watch(BackendLooker(remote, self._terms.details), self._terms.pace),
+                LogPump(remote, self._terms.pace, self._terms.logs, self._terms.attended_logs),
+                Health(remote),
+            )
+
+    def _backend(self, spec: JobSpec) -> BackEnd:
+        try:
+            return self._backends[spec.backend]
+        except KeyError:
+            raise InvalidInput(
+                f"There is no openEO back end {spec.backend!r} here.",
+                hint="Known: " + (", ".join(self._backends) or "none") + ".",
+            ) from None
+
+    # -- the engine's protocol -----------------------------------------------------------------
+
+    async def check(self, spec: JobSpec) -> JobSpec:
+        """The spec with the back end named.
+
+        The graph itself is judged by the back end, when the job is created there.
+
+        :raises InvalidInput: when there is no such back end, or no process graph.
+        """
+        graph = spec.process.get("process_graph")
+        if not isinstance(graph, dict) or not graph:
+            raise InvalidInput('An openEO job has a process {"process_graph": {…}} with nodes.')
+        if not all(isinstance(node, dict) and "process_id" in node for node in graph.values()):
+            raise InvalidInput("Every node of a process graph names its process_id.")
+        backend = spec.backend or next(iter(self._backends), "")
+        checked = spec.model_copy(update={"backend": backend, "title": spec.title or "openEO job"})
+        self._backend(checked)
+        return checked
+
+    async def run(self, handle: JobHandle) -> Outcome:
+        """Create and start the job at the back end, or find it there, and follow it to its end.
+
+        :raises CScaleError: when it cannot be created or started.
+        """
+        try:
+            backend = self._backend(handle.job.spec)
+        except InvalidInput as error:
+            if not handle.job.engine_id:
+                raise
+            return Outcome.lost(error.message, "The job itself may go on there.")
+        terms = self._terms
+        submission = Submission(handle, backend.remote, terms.pace, terms.settling)
+        if not handle.job.engine_id:
+            if handle.cancel_requested.is_set() and not handle.state.get("creating"):
+                return Outcome.canceled("canceled before it was sent")
+            identifier = await submission.create()
+            if not identifier:
+                return Outcome.canceled("canceled before it was sent")
+            title = backend.remote.backend.title
+            await handle.update(engine_id=identifier, message=f"created at {title}")
+            await handle.log(f"job {identifier} at {title}")
+        following = Following(handle, backend.remote, backend.watch, backend.logs, terms)
+        try:
+            end = await following.until_end(submission)
+            if end.outcome is not None:
+                return end.outcome
+            if end.sighting.status == JobStatus.ERROR:
+                return await following.failed(end.sighting)
+            return await self._finished(following, backend, end.sighting.usage)
+        finally:
+            backend.remote.places.freed()
+
+    async def _finished(
+        self, following: Following, backend: BackEnd, usage: dict[str, Any]
+    ) -> Outcome:
+        """The results of a job that has finished; the job is finished also without them."""
+        handle = following.handle
+        try:
+            items = await self._items(handle.job, backend, tries=self._terms.result_tries)
+        except NotFound as error:
+            if code_of(error) == "JobNotFound":
+                return following.gone()
+            title = backend.remote.backend.title
+            text = f"finished; its results are not at {title} any more"
+            return Outcome(JobStatus.FINISHED, text, usage=usage)
+        except CScaleError as error:
+            await handle.log(f"the results could not be read: {error.message}", "warning")
+            return Outcome(
+                JobStatus.FINISHED,
+                "finished; its results could not be read yet, ask for them again",
+                usage=usage,
+            )
+        files = sum(len(item["assets"]) for item in items)
+        return Outcome(JobStatus.FINISHED, f"{files} files", items, usage)
+
+    async def forget(self, job: Job) -> None:
+        """Nothing is kept here; the job stays at its back end until that removes it."""
+
+    async def close(self) -> None:
+        """Stop watching; requests under way end by themselves, jobs are not touched."""
+        await asyncio.gather(*(backend.close() for backend in self._backends.values()))
+
+    # -- results -------------------------------------------------------------------------------
+
+    async def _items(self, job: Job, backend: BackEnd, tries: int = 1) -> list[dict[str, Any]]:
+        """Result items with fresh links; what is not ready, or fails, is asked for again."""
+        pace = self._terms.pace
+        for left in reversed(range(tries)):
+            try:
+                metadata = await backend.remote.act(
+                    lambda c: c.job(job.engine_id).get_results().get_metadata(force=True)
+                )
+                break
+            except (Conflict, UpstreamError, LoginRequired) as error:
+                final = isinstance(error, Conflict) and not error.retryable
+                if left == 0 or final:
+                    raise
+                wait = pace.retry / 2 if code_of(error) in NOT_READY else pace.retry
+                await asyncio.sleep(wait * (tries - left))
+        place = backend.remote.backend
+        try:
+            return await asyncio.to_thread(items_of_results, metadata, job, place, self._site)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UpstreamError(
+                f"{place.title} describes the results in a way that is not understood: {error}",
+                hint="The files are there; get them at the back end.",
+            ) from error
+
+    async def fresh_results(self, job: Job, *, refused: bool = False) -> list[dict[str, Any]]:
+        """The result items of a finished job with links that work now.
+
+        Links to our own object store do not end. Those of the back end may be signed: when one
+        has ended, or is about to, the results are asked for again, which signs them anew.
+
+        :param refused: a link was refused (410 ``ResultLinkExpired``, 403), whatever it says.
+        :raises Conflict: when the job has not finished.
+        :raises CScaleError: when the back end does not give the results.
+        """
+        if job.status != JobStatus.FINISHED:
+            raise Conflict(f"Job {job.id} is {job.status}; it has no results.")
+        if job.results and not refused and not any_expired(job.results, utc_now()):
+            return job.results
+        return await self._items(job, self._backend(job.spec), tries=2)
+
+    # -- beside the protocol -------------------------------------------------------------------
+
+    async def backends(self) -> list[BackendState]:
+        """Every back end with its health and capabilities, kept for some minutes."""
+        asked = (backend.health.state() for backend in self._backends.values())
+        return list(await asyncio.gather(*asked))
+
+    def attend(self, job: Job) -> None:
+        """Somebody reads the job's log: copy it often for the next minute."""
+        backend = self._backends.get(job.spec.backend)
+        if backend is not None and not job.status.ended:
+            backend.logs.attend(job.id)
+
+    async def estimate(self, spec: JobSpec) -> dict[str, Any] | None:
+        """What the back end thinks the job costs: ``costs``, ``duration``, ``size`` where known.
+
+        Estimates are of remote jobs, so one is made and removed again; it is never started.
+        None where the back end does not estimate.
+
+        :raises CScaleError: when the back end refuses the job, or does not answer.
+        """
+        checked = await self.check(spec)
+        backend = self._backend(checked)
+        state = await backend.health.state()
+        if state.online and not state.offers("GET", "/jobs/{job_id}/estimate"):
+            return None
+        create = functools.partial(_created_for_estimate, checked)
+        identifier: str = await backend.remote.act(create)
+        try:
+            answer = await backend.remote.act(lambda c: _estimated(c, identifier))
+        except CScaleError as error:
+            if code_of(error) in ("FeatureUnsupported", "EstimateComplexity"):
+                return None
+            raise
+        finally:
+            with suppress(CScaleError):  # a job that is never started costs nothing
+                await backend.remote.act(lambda c: c.job(identifier).delete())
+        return answer
+
+    def clone(self, job: Job, *, suggested: bool = False) -> JobSpec:
+        """The spec of a new job that computes the same.
+
+        A back end takes a second start of a job that ended in error and does nothing, so a job
+        is run again as a new one.
+
+        :param suggested: with the job options that the failure suggested.
+        """
+        options = dict(job.spec.options)
+        if suggested and job.error is not None:
+            options |= job.error.details.get("job_options", {})
+        return job.spec.model_copy(update={"options": options}, deep=True)
+
+
+def _created_for_estimate(spec: JobSpec, connection: Any) -> str:
+    created = connection.create_job(**request_of(spec), description="C-SCALE estimate")
+    return str(created.job_id)
+
+
+def _estimated(connection: Any, identifier: str) -> dict[str, Any]:
+    answer: dict[str, Any] = connection.get(
+        f"/jobs/{identifier}/estimate", expected_status=200
+    ).json()
+    return answer

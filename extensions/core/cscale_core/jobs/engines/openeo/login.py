@@ -1,0 +1,181 @@
+"""Logging in at an openEO back end: a token of the hub's broker at each request, the login kept by
+``openeo-auth``, user name and password of ``~/.netrc``, or none.
+
+Everything here but ``renew`` runs in a thread of the back end. openEO API 1.2: the bearer is
+``oidc/PROVIDER/TOKEN`` or ``basic//TOKEN``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import netrc
+import threading
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from cscale_core.backends import OpenEOBackend
+from cscale_core.errors import LoginRequired
+from cscale_core.identity.tokens import RenewableTokens, TokenSource
+
+_TOKEN_SECONDS = 30
+
+
+class Login(Protocol):
+    """Puts the login on each request (the callable that ``requests`` wants)."""
+
+    def __call__(self, request: Any) -> Any:
+        """The request with its Authorization header."""
+        ...
+
+    def renew(self) -> None:
+        """Forget what was refused; the next request brings something new."""
+        ...
+
+
+class NoLogin:
+    """Asks without a login."""
+
+    def __call__(self, request: Any) -> Any:
+        """The request as it is."""
+        return request
+
+    def renew(self) -> None:
+        """There is nothing to renew."""
+
+
+class BrokerLogin:
+    """A token of the broker, asked for at each request: a job may outlive any token."""
+
+    def __init__(
+        self, backend: OpenEOBackend, tokens: TokenSource, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._backend = backend
+        self._tokens = tokens
+        self._loop = loop
+
+    def __call__(self, request: Any) -> Any:
+        """The request with a token that is valid now."""
+        asked = self._tokens.token(self._backend.audience)
+        token = asyncio.run_coroutine_threadsafe(asked, self._loop).result(_TOKEN_SECONDS)
+        request.headers["Authorization"] = f"Bearer oidc/{self._backend.provider}/{token}"
+        return request
+
+    def renew(self) -> None:
+        """Let the source forget the token; called on the event loop."""
+        if isinstance(self._tokens, RenewableTokens):
+            self._tokens.forget(self._backend.audience)
+
+
+class BasicLogin:
+    """User name and password, traded for the back end's own token (``GET /credentials/basic``)."""
+
+    def __init__(self, connection: Any, user: str, password: str) -> None:
+        self._connection = connection
+        self._account = (user, password)
+        self._token = ""
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Any) -> Any:
+        """The request with the back end's token."""
+        from requests.auth import HTTPBasicAuth
+
+        with self._lock:
+            if not self._token:
+                answer = self._connection.get(
+                    "/credentials/basic", auth=HTTPBasicAuth(*self._account), expected_status=200
+                )
+                self._token = str(answer.json()["access_token"])
+            request.headers["Authorization"] = f"Bearer basic//{self._token}"
+        return request
+
+    def renew(self) -> None:
+        """Ask for another token next time."""
+        self._token = ""
+
+
+class StoredLogin:
+    """The login that ``openeo-auth oidc-auth`` kept on this machine, renewed by the client."""
+
+    def __init__(self, connection: Any, backend: OpenEOBackend) -> None:
+        import openeo
+
+        self._backend = backend
+        # Logging in asks the back end without a login: that wants a connection of its own.
+        self._own = openeo.Connection(connection.root_url, session=connection.session)
+        self._refused = False
+        self._lock = threading.Lock()
+        self._authenticate()
+
+    def _authenticate(self) -> None:
+        try:
+            self._own.authenticate_oidc_refresh_token(
+                provider_id=self._backend.provider, store_refresh_token=True
+            )
+        except Exception as error:
+            host = urlsplit(self._backend.url).netloc
+            raise LoginRequired(
+                f"There is no valid login kept for {self._backend.title}.",
+                hint=f"Run in a terminal: openeo-auth oidc-auth {host}",
+                reason=type(error).__name__,
+            ) from error
+
+    def __call__(self, request: Any) -> Any:
+        """The request with the token the client holds."""
+        with self._lock:
+            if self._refused:
+                self._authenticate()
+                self._refused = False
+            return self._own.auth(request)
+
+    def renew(self) -> None:
+        """Trade the refresh token for another access token next time."""
+        self._refused = True
+
+
+def account_of(url: str, file: Path | None = None) -> tuple[str, str] | None:
+    """User name and password of a host in a netrc file (default: ``~/.netrc``)."""
+    try:
+        found = netrc.netrc(str(file or Path.home() / ".netrc")).authenticators(
+            urlsplit(url).hostname or ""
+        )
+    except (OSError, netrc.NetrcParseError):
+        return None
+    return (found[0], found[2]) if found and found[0] and found[2] else None
+
+
+def _offers(connection: Any, path: str) -> bool:
+    return bool(connection.capabilities().supports_endpoint(path, method="GET"))
+
+
+def login_for(
+    connection: Any, backend: OpenEOBackend, tokens: TokenSource, loop: asyncio.AbstractEventLoop
+) -> Login:
+    """The way to log in at a back end, as its entry says or as is possible.
+
+    :raises LoginRequired: when the entry names a way for which nothing is there.
+    """
+    way = backend.auth
+    if way == "auto" and backend.audience:
+        way = "broker"
+    if way == "broker":
+        return BrokerLogin(backend, tokens, loop)
+    if way in ("basic", "auto"):
+        account = account_of(backend.url)
+        if account and (way == "basic" or _offers(connection, "/credentials/basic")):
+            return BasicLogin(connection, *account)
+        if way == "basic":
+            raise LoginRequired(
+                f"There is no user name and password for {backend.title}.",
+                hint=f"Add a line to ~/.netrc: machine {urlsplit(backend.url).hostname} login … "
+                "password …",
+            )
+    if way == "stored":
+        return StoredLogin(connection, backend)
+    if way == "auto" and _offers(connection, "/credentials/oidc"):
+        try:
+            return StoredLogin(connection, backend)
+        except LoginRequired:
+            # Nothing is kept: what needs no login still works, and the rest says so.
+            return NoLogin()
+    return NoLogin()
