@@ -2,20 +2,31 @@
 
 An engine has one working method, :meth:`Engine.run`: bring a job that is written in the store to
 its end, whether it is new or was under way when an earlier server stopped. What it has to remember
-for that (ids, cursors) it keeps in the job and in ``handle.state``.
+for that (ids, cursors) it keeps in the job and in ``handle.state``. The rest of :class:`Engine` has
+defaults that hold for an engine without the ability.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from cscale_core.errors import CScaleError
-from cscale_core.jobs.model import EngineName, Job, JobError, JobSpec, JobStatus, utc_now
+from cscale_core.jobs.model import (
+    BackendState,
+    EngineName,
+    Job,
+    JobError,
+    JobSpec,
+    JobStatus,
+    Transferred,
+    utc_now,
+)
 from cscale_core.jobs.store import JobStore
 
 _logger = logging.getLogger(__name__)
@@ -28,13 +39,14 @@ LogEntry = tuple[datetime, str, str]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended."""
+    """How a job ended, or that it rests (``PAUSED``) until it is resumed."""
 
     status: JobStatus
     message: str = ""
     results: list[dict[str, Any]] = field(default_factory=list)
     usage: dict[str, Any] = field(default_factory=dict)
     error: JobError | None = None
+    costs: float | None = None
 
     @classmethod
     def failed(cls, error: CScaleError, status: JobStatus = JobStatus.ERROR) -> Outcome:
@@ -47,6 +59,11 @@ class Outcome:
         return cls(JobStatus.CANCELED, message)
 
     @classmethod
+    def paused(cls, message: str = "paused") -> Outcome:
+        """The rest the user asked for."""
+        return cls(JobStatus.PAUSED, message)
+
+    @classmethod
     def lost(cls, message: str, hint: str) -> Outcome:
         """Nobody knows how the job went."""
         return cls(JobStatus.LOST, message, error=JobError(code="lost", message=message, hint=hint))
@@ -56,6 +73,7 @@ class JobHandle:
     """One job as its engine sees it. Used on the event loop only.
 
     :ivar cancel_requested: set when the user wants the job to end.
+    :ivar pause_requested: set when the user wants the job to rest; only of engines that can.
     :ivar state: the engine's notes, written by :meth:`save_state`.
     """
 
@@ -69,6 +87,7 @@ class JobHandle:
         self.job = job
         self.state = state
         self.cancel_requested = asyncio.Event()
+        self.pause_requested = asyncio.Event()
         self._store = store
         self._changed = changed
         self._order = asyncio.Lock()
@@ -85,12 +104,19 @@ class JobHandle:
                 self._changed(self.job)
         return self.job
 
-    def report(self, progress: float | None, message: str | None = None) -> None:
+    def report(
+        self,
+        progress: float | None,
+        message: str | None = None,
+        transferred: Transferred | None = None,
+    ) -> None:
         """Say how far the job is; cheap, and written at most twice a second."""
         if progress is not None:
             self._pending["progress"] = min(1.0, max(0.0, progress))
         if message is not None:
             self._pending["message"] = message
+        if transferred is not None:
+            self._pending["transferred"] = transferred
         if self._flush is None or self._flush.done():
             self._flush = asyncio.get_running_loop().create_task(self._write_report())
 
@@ -116,15 +142,20 @@ class JobHandle:
         """Add one line to the job's log."""
         await self.log_lines([(utc_now(), level, message)])
 
-    async def log_lines(self, lines: Iterable[LogEntry]) -> None:
-        """Add (time, level, message) lines to the job's log."""
-        await asyncio.to_thread(self._store.append_logs, self.job.id, list(lines))
+    async def log_lines(self, lines: Iterable[LogEntry], *, with_state: bool = False) -> None:
+        """Add (time, level, message) lines to the job's log.
+
+        :param with_state: write :attr:`state` in the same transaction, so that a cursor in it and
+            the lines that it stands for are never apart.
+        """
+        state = dict(self.state) if with_state else None
+        await asyncio.to_thread(self._store.append_logs, self.job.id, list(lines), state)
 
     async def save_state(self) -> None:
         """Write :attr:`state`."""
         await asyncio.to_thread(self._store.set_state, self.job.id, dict(self.state))
 
-    async def pause(self, seconds: float) -> bool:
+    async def rest(self, seconds: float) -> bool:
         """Wait; True at once when the user wants the job to end."""
         try:
             async with asyncio.timeout(seconds):
@@ -134,18 +165,21 @@ class JobHandle:
         return True
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """One way to run jobs."""
 
-    name: EngineName
+    name: ClassVar[EngineName]
+    #: Whether a job can rest and go on; :meth:`run` then ends with :meth:`Outcome.paused`.
+    pausable: ClassVar[bool] = False
 
+    @abstractmethod
     async def check(self, spec: JobSpec) -> JobSpec:
         """The spec as it is stored, defaults filled in; called before anything is written.
 
         :raises InvalidInput: when it cannot be run.
         """
-        ...
 
+    @abstractmethod
     async def run(self, handle: JobHandle) -> Outcome:
         """Bring the job to its end, from wherever it is.
 
@@ -153,15 +187,48 @@ class Engine(Protocol):
 
         :raises CScaleError: which becomes the job's error.
         """
-        ...
 
-    async def forget(self, job: Job) -> None:
+    async def forget(self, job: Job) -> None:  # noqa: B027 - a default, not an abstract
         """Remove what the engine keeps of an ended job on this machine."""
-        ...
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - a default, not an abstract
         """Give back what the engine holds (threads, connections); jobs are not touched."""
-        ...
+
+    async def backends(self) -> list[BackendState]:
+        """Where its jobs can run, with health, kept for some minutes; never raises."""
+        return []
+
+    async def estimate(self, spec: JobSpec) -> dict[str, Any] | None:
+        """What the job would cost: ``costs``, ``duration``, ``size``, ``pods``, where known.
+
+        None where nothing can be said.
+
+        :raises CScaleError: when the job would be refused.
+        """
+        await self.check(spec)
+        return None
+
+    def attend(self, job: Job) -> None:  # noqa: B027 - a default, not an abstract
+        """Somebody reads the job's log: keep it fresh for the next minute."""
+
+    def clone(self, job: Job, *, suggested: bool = False) -> JobSpec:
+        """The spec of a new job that computes the same.
+
+        :param suggested: with the options that the failure suggested
+            (``error.details["job_options"]``).
+        """
+        options = dict(job.spec.options)
+        if suggested and job.error is not None:
+            options |= job.error.details.get("job_options", {})
+        return job.spec.model_copy(update={"options": options}, deep=True)
+
+    async def fresh_results(self, job: Job, *, refused: bool = False) -> list[dict[str, Any]]:
+        """The result items of a finished job, with links that work now.
+
+        :param refused: a link was refused (410, 403), whatever it says of itself.
+        :raises CScaleError: when they cannot be had.
+        """
+        return job.results
 
 
 Publisher = Callable[[Job], Awaitable[Any]]

@@ -23,6 +23,7 @@ class JobStatus(StrEnum):
 
     @property
     def ended(self) -> bool:
+        """Nothing more happens to the job. One that is paused has not ended."""
         return self in (self.FINISHED, self.CANCELED, self.ERROR, self.LOST)
 
 
@@ -61,10 +62,27 @@ class JobSpec(BaseModel):
     )
     vo: str = Field(default="", description="VO whose bucket takes the output; empty: the first.")
     process: dict[str, Any]
-    options: dict[str, Any] = Field(default_factory=dict, description="Engine options.")
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Resources and other options, in the words of the engine: memory, time, …",
+    )
+    area: dict[str, Any] | None = Field(
+        default=None,
+        description="GeoJSON geometry (CRS84) that the job is about; null: not stated.",
+    )
+    period: str = Field(
+        default="",
+        description="Interval that the job is about, two RFC 3339 ends with a slash between; "
+        "empty: not stated.",
+    )
     inputs: list[dict[str, Any]] = Field(
         default_factory=list,
-        description="Frozen inputs: {id, collection, href, checksum} of each item used.",
+        description="Frozen inputs, of each item {id, collection, assets: {key: {href, checksum}}}.",
+    )
+    output: str = Field(
+        default="",
+        description="s3:// prefix, or path on a mount, that takes the results, in a place where "
+        "you may write; empty: jobs/<job id>/ of your home in the VO.",
     )
 
 
@@ -76,6 +94,22 @@ class JobError(BaseModel):
     hint: str = ""
     retryable: bool = False
     details: dict[str, Any] = Field(default_factory=dict)
+
+
+class Phase(BaseModel):
+    """A status of a job and when it began (UTC)."""
+
+    status: JobStatus
+    since: datetime
+
+
+class Transferred(BaseModel):
+    """How far the moving of files is, in files and bytes."""
+
+    files_done: int = Field(ge=0)
+    files_total: int = Field(ge=0)
+    bytes_done: int = Field(ge=0)
+    bytes_total: int | None = Field(default=None, ge=0, description="None: some state no size.")
 
 
 class Job(BaseModel):
@@ -93,12 +127,26 @@ class Job(BaseModel):
     updated: datetime
     started: datetime | None = None
     ended: datetime | None = None
+    phases: list[Phase] = Field(
+        default_factory=list, description="Every status so far and when it began, in order."
+    )
+    wanted: Literal["", "cancel", "pause"] = Field(
+        default="", description="What the user asked for and the engine has not done yet."
+    )
+    owner: str = Field(default="", description="The user's slug.")
+    cloned_from: str = Field(default="", description="Id of the job that this repeats.")
+    transferred: Transferred | None = Field(default=None, description="Of jobs that move files.")
     engine_id: str = Field(default="", description="The engine's own id of the job.")
     ui_path: str = Field(default="", description="Path of the engine's UI behind the hub, if any.")
     results: list[dict[str, Any]] = Field(
         default_factory=list, description="STAC items of the results."
     )
-    usage: dict[str, Any] = Field(default_factory=dict)
+    usage: dict[str, Any] = Field(
+        default_factory=dict, description="What it used, in the engine's words and units."
+    )
+    costs: float | None = Field(
+        default=None, description="In the currency or credits of the back end; None: not known."
+    )
     error: JobError | None = None
     idempotency_key: str = ""
 
@@ -110,3 +158,29 @@ class LogLine(BaseModel):
     time: datetime
     level: Literal["debug", "info", "warning", "error"]
     message: str
+
+
+class BackendState(BaseModel):
+    """A place that runs jobs (a back end, a cluster, this machine) as seen at ``checked``."""
+
+    engine: EngineName
+    id: str
+    title: str
+    online: bool
+    checked: datetime
+    seconds: float = Field(default=0.0, description="What the answer took.")
+    version: str = ""
+    logins: tuple[str, ...] = Field(default=(), description="How one logs in there.")
+    estimates: bool = Field(default=False, description="Whether it estimates time and costs.")
+    limits: dict[str, Any] = Field(
+        default_factory=dict, description="The largest values of options that it takes."
+    )
+    problem: str = Field(default="", description="Why it is not online; empty when it is.")
+
+
+class JobChanges(BaseModel):
+    """What changed in the list after a revision."""
+
+    jobs: list[Job] = Field(description="The latest change last.")
+    deleted: list[str] = Field(default_factory=list, description="Ids of jobs that were deleted.")
+    revision: int = Field(description="Of the list; ask for what changed after it.")

@@ -392,14 +392,25 @@ class JobStore:
 
     # -- logs ----------------------------------------------------------------------------------
 
-    def append_logs(self, identifier: str, lines: Iterable[tuple[datetime, str, str]]) -> None:
+    def append_logs(
+        self,
+        identifier: str,
+        lines: Iterable[tuple[datetime, str, str]],
+        state: dict[str, Any] | None = None,
+    ) -> None:
         """Add (time, level, message) lines; the oldest beyond :data:`LOG_LINES` go.
 
         Lines of a job that was deleted meanwhile are dropped.
+
+        :param state: replaces the engine's notes in the same transaction.
         """
         with self._transaction(write=True) as connection:
             if not connection.execute("SELECT 1 FROM jobs WHERE id = ?", (identifier,)).fetchone():
                 return
+            if state is not None:
+                connection.execute(
+                    "UPDATE jobs SET state = ? WHERE id = ?", (json.dumps(state), identifier)
+                )
             last = connection.execute(
                 "SELECT coalesce(max(id), 0) FROM logs WHERE job_id = ?", (identifier,)
             ).fetchone()[0]

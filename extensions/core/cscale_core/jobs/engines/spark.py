@@ -14,11 +14,11 @@ import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from cscale_core.errors import Conflict, CScaleError, InvalidInput, NotFound, UpstreamError
 from cscale_core.jobs import spark_submit
-from cscale_core.jobs.engine import JobHandle, LogEntry, Outcome
+from cscale_core.jobs.engine import Engine, JobHandle, LogEntry, Outcome
 from cscale_core.jobs.model import EngineName, Job, JobError, JobSpec, JobStatus, utc_now
 from cscale_core.jobs.spark_submit import VANISHED, SparkApplication, SparkProcess
 from cscale_core.site import Site
@@ -63,14 +63,14 @@ def log_entries(text: str) -> list[LogEntry]:
     return entries
 
 
-class SparkEngine:
+class SparkEngine(Engine):
     """Runs Spark applications, one at a time on this machine.
 
     :param folder: holds one work folder a job.
     :param ui_base: path behind the hub that shows a local port, with ``{port}`` in it.
     """
 
-    name: EngineName = "spark"
+    name: ClassVar[EngineName] = "spark"
 
     def __init__(
         self,
@@ -222,7 +222,7 @@ class SparkEngine:
                     # Its UI is not up yet, or not any more: the figures of before stay.
                     pass
                 working_since = time.monotonic()
-            await handle.pause(LOOK_SECONDS)
+            await handle.rest(LOOK_SECONDS)
         return usage
 
     @staticmethod
@@ -287,9 +287,6 @@ class SparkEngine:
     async def forget(self, job: Job) -> None:
         """Remove the work folder; the files in the bucket stay."""
         await asyncio.to_thread(shutil.rmtree, self.work_dir(job.id), True)
-
-    async def close(self) -> None:
-        """Applications go on; nothing is held."""
 
 
 def _said_error(work_dir: Path) -> JobError | None:

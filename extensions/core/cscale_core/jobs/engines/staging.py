@@ -7,14 +7,14 @@ off by a restart is simply done again.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cscale_core.errors import InvalidInput, UpstreamError
 from cscale_core.identity.tokens import TokenSource
-from cscale_core.jobs.engine import JobHandle, Outcome
-from cscale_core.jobs.model import EngineName, Job, JobSpec, JobStatus
+from cscale_core.jobs.engine import Engine, JobHandle, Outcome
+from cscale_core.jobs.model import EngineName, JobSpec, JobStatus
 from cscale_core.site import Site
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ class StagingProcess(BaseModel):
     register_items: bool = Field(default=False, alias="register")
 
 
-class StagingEngine:
+class StagingEngine(Engine):
     """Runs staging jobs, two at a time."""
 
-    name: EngineName = "staging"
+    name: ClassVar[EngineName] = "staging"
 
     def __init__(self, site: Site, http: httpx.AsyncClient, tokens: TokenSource) -> None:
         self._site = site
@@ -138,12 +138,6 @@ class StagingEngine:
             )
         counts = {name: outcomes.count(name) for name in dict.fromkeys(outcomes)}
         return "registered: " + ", ".join(f"{count} {name}" for name, count in counts.items())
-
-    async def forget(self, job: Job) -> None:
-        """Nothing is kept on this machine."""
-
-    async def close(self) -> None:
-        """Nothing is held."""
 
 
 def _process(spec: JobSpec) -> StagingProcess:

@@ -11,7 +11,7 @@ import asyncio
 import functools
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from cscale_core.errors import (
     Conflict,
@@ -22,18 +22,18 @@ from cscale_core.errors import (
     UpstreamError,
 )
 from cscale_core.identity.tokens import TokenSource
-from cscale_core.jobs.engine import JobHandle, Outcome
+from cscale_core.jobs.engine import Engine, JobHandle, Outcome
 from cscale_core.jobs.engines.openeo.codes import NOT_READY
 from cscale_core.jobs.engines.openeo.failures import code_of
 from cscale_core.jobs.engines.openeo.following import Following
-from cscale_core.jobs.engines.openeo.health import BackendState, Health
+from cscale_core.jobs.engines.openeo.health import Health, Service
 from cscale_core.jobs.engines.openeo.logs import LogPump
 from cscale_core.jobs.engines.openeo.remote import Remote
 from cscale_core.jobs.engines.openeo.results import any_expired, items_of_results
 from cscale_core.jobs.engines.openeo.sightings import BackendLooker
 from cscale_core.jobs.engines.openeo.submission import Submission, request_of
 from cscale_core.jobs.engines.openeo.terms import Terms
-from cscale_core.jobs.model import EngineName, Job, JobSpec, JobStatus, utc_now
+from cscale_core.jobs.model import BackendState, EngineName, Job, JobSpec, JobStatus, utc_now
 from cscale_core.jobs.polling import Watch
 from cscale_core.site import Site
 
@@ -54,13 +54,13 @@ class BackEnd:
         self.remote.close()
 
 
-class OpenEOEngine:
+class OpenEOEngine(Engine):
     """Runs openEO batch jobs at the site's back ends.
 
     :param terms: how often back ends are asked, and when a job is thought stuck.
     """
 
-    name: EngineName = "openeo"
+    name: ClassVar[EngineName] = "openeo"
 
     def __init__(self, site: Site, tokens: TokenSource, terms: Terms | None = None) -> None:
         self._site = site
@@ -159,9 +159,6 @@ class OpenEOEngine:
         files = sum(len(item["assets"]) for item in items)
         return Outcome(JobStatus.FINISHED, f"{files} files", items, usage)
 
-    async def forget(self, job: Job) -> None:
-        """Nothing is kept here; the job stays at its back end until that removes it."""
-
     async def close(self) -> None:
         """Stop watching; requests under way end by themselves, jobs are not touched."""
         await asyncio.gather(*(backend.close() for backend in self._backends.values()))
@@ -213,7 +210,7 @@ class OpenEOEngine:
     async def backends(self) -> list[BackendState]:
         """Every back end with its health and capabilities, kept for some minutes."""
         asked = (backend.health.state() for backend in self._backends.values())
-        return list(await asyncio.gather(*asked))
+        return [_state(seen) for seen in await asyncio.gather(*asked)]
 
     def attend(self, job: Job) -> None:
         """Somebody reads the job's log: copy it often for the next minute."""
@@ -247,18 +244,20 @@ class OpenEOEngine:
                 await backend.remote.act(lambda c: c.job(identifier).delete())
         return answer
 
-    def clone(self, job: Job, *, suggested: bool = False) -> JobSpec:
-        """The spec of a new job that computes the same.
 
-        A back end takes a second start of a job that ended in error and does nothing, so a job
-        is run again as a new one.
-
-        :param suggested: with the job options that the failure suggested.
-        """
-        options = dict(job.spec.options)
-        if suggested and job.error is not None:
-            options |= job.error.details.get("job_options", {})
-        return job.spec.model_copy(update={"options": options}, deep=True)
+def _state(seen: Service) -> BackendState:
+    return BackendState(
+        engine="openeo",
+        id=seen.id,
+        title=seen.title,
+        online=seen.online,
+        checked=seen.checked,
+        seconds=seen.seconds,
+        version=f"openEO {seen.api_version}" if seen.api_version else "",
+        logins=seen.logins,
+        estimates=seen.offers("GET", "/jobs/{job_id}/estimate"),
+        problem=seen.problem,
+    )
 
 
 def _created_for_estimate(spec: JobSpec, connection: Any) -> str:

@@ -23,7 +23,7 @@ KEPT_BAD = 60.0
 
 
 @dataclass(frozen=True)
-class BackendState:
+class Service:
     """One back end as it was seen at ``checked``.
 
     :ivar url: root of the version in use.
@@ -81,11 +81,11 @@ class Health:
 
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
-        self._kept: BackendState | None = None
+        self._kept: Service | None = None
         self._until = 0.0
         self._lock = asyncio.Lock()
 
-    async def state(self) -> BackendState:
+    async def state(self) -> Service:
         """The state; never raises, a back end that is down is one that says so."""
         loop = asyncio.get_running_loop()
         async with self._lock:
@@ -94,7 +94,7 @@ class Health:
                 self._until = loop.time() + (KEPT_GOOD if self._kept.online else KEPT_BAD)
             return self._kept
 
-    async def _ask(self) -> BackendState:
+    async def _ask(self) -> Service:
         loop = asyncio.get_running_loop()
         backend = self._remote.backend
         began = loop.time()
@@ -102,7 +102,7 @@ class Health:
             seen = await self._remote.act(_seen)
         except CScaleError as error:
             seen = {"url": backend.url, "online": False, "problem": error.message}
-        return BackendState(
+        return Service(
             id=backend.id,
             title=backend.title,
             checked=utc_now(),

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import PurePosixPath
+from typing import ClassVar
 
 from cscale_core.errors import InvalidInput
 from cscale_core.identity.tokens import TokenSource
-from cscale_core.jobs.engine import JobHandle, Outcome
+from cscale_core.jobs.engine import Engine, JobHandle, Outcome
 from cscale_core.jobs.engines.slurm.cluster import Cluster
 from cscale_core.jobs.engines.slurm.following import Following
 from cscale_core.jobs.engines.slurm.options import resources
 from cscale_core.jobs.engines.slurm.process import ApplicationProcess, process_of
 from cscale_core.jobs.engines.slurm.script import Submission, places, submission
 from cscale_core.jobs.engines.slurm.submitting import Submitting, UnknownOutcome
-from cscale_core.jobs.model import EngineName, Job, JobSpec, JobStatus
+from cscale_core.jobs.model import EngineName, JobSpec, JobStatus
 from cscale_core.jobs.polling import Pace
 from cscale_core.site import Site
 from cscale_core.workflows.applications import APPLICATIONS, Application
@@ -28,13 +29,13 @@ from cscale_core.workflows.applications import APPLICATIONS, Application
 NO_JOB = "j-000000000000-00000000"
 
 
-class SlurmEngine:
+class SlurmEngine(Engine):
     """Runs batch jobs at the site's Slurm clusters.
 
     :param pace: how often a cluster is asked.
     """
 
-    name: EngineName = "slurm"
+    name: ClassVar[EngineName] = "slurm"
 
     def __init__(
         self,
@@ -140,9 +141,6 @@ class SlurmEngine:
             )
             await handle.log(f"job {found} at {cluster.title}")
         return await Following(handle, cluster, where, self._site).outcome()
-
-    async def forget(self, job: Job) -> None:
-        """Nothing is kept here; the files on the cluster are the user's."""
 
     async def close(self) -> None:
         """Give back connections; jobs go on."""

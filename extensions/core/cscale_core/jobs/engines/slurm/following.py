@@ -324,7 +324,7 @@ class Following:
                 if not error.retryable or attempt == ATTEMPTS - 1:
                     break
                 self._handle.report(None, f"bringing the results: {error.message}")
-            if await self._handle.pause(backoff.failed()):
+            if await self._handle.rest(backoff.failed()):
                 break
         if collected.left:
             await self._handle.log(

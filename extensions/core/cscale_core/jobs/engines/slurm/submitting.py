@@ -83,7 +83,7 @@ class Submitting:
 
     async def _wait(self, message: str) -> None:
         self._handle.report(None, message)
-        await self._handle.pause(self._backoff.failed())
+        await self._handle.rest(self._backoff.failed())
 
     async def _looked_up(self) -> str:
         """The job at the cluster, or nothing; a second one is worse than waiting."""
