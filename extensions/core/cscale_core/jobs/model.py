@@ -77,7 +77,7 @@ class JobSpec(BaseModel):
     )
     inputs: list[dict[str, Any]] = Field(
         default_factory=list,
-        description="Frozen inputs, of each item {id, collection, assets: {key: {href, checksum}}}.",
+        description="Frozen inputs, each {id, collection, assets: {key: {href, checksum}}}.",
     )
     output: str = Field(
         default="",
