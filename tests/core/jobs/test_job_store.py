@@ -64,7 +64,7 @@ def test_revisions_go_on_after_a_delete_and_a_restart(store: JobStore) -> None:
     store.close()
     again = JobStore(store.path)
     again.open()
-    assert again.create(spec())[0].revision == 3
+    assert again.create(spec())[0].revision == 4
 
 
 def test_same_key_gives_the_same_job_and_another_job_under_it_is_refused(store: JobStore) -> None:

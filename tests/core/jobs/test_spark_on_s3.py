@@ -31,7 +31,7 @@ from rasterio.io import MemoryFile
 from cscale_core.addresses import ObjectAddress
 from cscale_core.http import guarded_client
 from cscale_core.jobs import manager as manager_module
-from cscale_core.jobs.manager import build_manager
+from cscale_core.jobs.building import build_manager
 from cscale_core.jobs.model import JobSpec, JobStatus
 from cscale_core.objects import ObjectStore
 from cscale_core.site import Site

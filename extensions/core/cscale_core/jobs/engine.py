@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
 
-from cscale_core.errors import CScaleError
+from cscale_core.errors import CScaleError, InvalidInput
 from cscale_core.jobs.model import (
     BackendState,
     EngineName,
@@ -230,5 +230,12 @@ class Engine(ABC):
         """
         return job.results
 
+    def render_script(self, spec: JobSpec) -> str:
+        """The batch script of a spec, to be shown.
 
-Publisher = Callable[[Job], Awaitable[Any]]
+        :raises InvalidInput: when it cannot be run, or is not run by a batch script.
+        """
+        raise InvalidInput(
+            f"A job of the engine {self.name} is not run by a batch script.",
+            hint="Batch scripts are those of Slurm clusters.",
+        )

@@ -3,40 +3,44 @@
 Nothing here knows how an engine works, and nothing blocks the event loop: the store is asked in
 threads. A job that was open when an earlier server ended, however it ended, is given to its engine
 again at :meth:`JobManager.start`.
-
-Importing this module loads boto3; a server does it in a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import builtins
+import hashlib
+import json
 import logging
-import os
+import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from cscale_core.errors import Conflict, CScaleError, InvalidInput
-from cscale_core.identity.tokens import TokenSource
-from cscale_core.ingest.register import register
-from cscale_core.ingest.staging import plan, stage
-from cscale_core.jobs.engine import Engine, JobHandle, Outcome, Publisher
-from cscale_core.jobs.engines.openeo import OpenEOEngine
-from cscale_core.jobs.engines.slurm.engine import SlurmEngine
-from cscale_core.jobs.engines.spark import SparkEngine
-from cscale_core.jobs.engines.staging import StagingEngine
-from cscale_core.jobs.model import EngineName, Job, JobSpec, JobStatus, LogLine
+from cscale_core.jobs.engine import Engine, JobHandle, Outcome
+from cscale_core.jobs.model import (
+    BackendState,
+    EngineName,
+    Job,
+    JobChanges,
+    JobError,
+    JobSpec,
+    JobStatus,
+    LogLine,
+    StoreState,
+)
 from cscale_core.jobs.store import JobStore
-from cscale_core.objects import ObjectStore
 from cscale_core.site import Site
-
-if TYPE_CHECKING:
-    import httpx
 
 _logger = logging.getLogger(__name__)
 
 LONGEST_KEY = 200
+CLONE_CHANGES = frozenset({"title", "backend", "process", "options", "vo", "output"})
+"""Members of the spec that a clone may have different from the job that it repeats."""
+
+Action = Literal["cancel", "pause", "resume", "clone", "publish", "delete"]
 
 
 class JobManager:
@@ -44,7 +48,6 @@ class JobManager:
 
     :param engines: by name.
     :param on_change: called on the event loop with every new revision of a job; must not block.
-    :param publish: shares a job's result items and returns the catalogue's report.
     """
 
     def __init__(
@@ -53,13 +56,11 @@ class JobManager:
         store: JobStore,
         engines: Mapping[EngineName, Engine],
         on_change: Callable[[Job], None],
-        publish: Publisher | None = None,
     ) -> None:
         self.site = site
         self.store = store
         self._engines = dict(engines)
         self._on_change = on_change
-        self._publish = publish
         self._handles: dict[str, JobHandle] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
@@ -79,7 +80,10 @@ class JobManager:
             _logger.error("%s %s", self.problem.message, self.problem.hint)
             return
         open_jobs = [
-            job for job in await asyncio.to_thread(self.store.list) if not job.status.ended
+            job
+            for job in await asyncio.to_thread(self.store.list)
+            if not job.status.ended
+            and not (job.status == JobStatus.PAUSED and job.wanted != "cancel")
         ]
         open_jobs.sort(key=lambda job: (job.status != JobStatus.RUNNING, job.created))
         for job in open_jobs:
@@ -100,8 +104,11 @@ class JobManager:
 
     def _take_up(self, job: Job, state: dict[str, Any]) -> None:
         handle = JobHandle(job, self.store, state, self._tell)
-        if state.get("cancel"):
+        # A server of the first version noted the wish in the engine's notes.
+        if job.wanted == "cancel" or state.get("cancel"):
             handle.cancel_requested.set()
+        if job.wanted == "pause":
+            handle.pause_requested.set()
         self._handles[job.id] = handle
         task = asyncio.get_running_loop().create_task(self._follow(handle), name=f"job {job.id}")
         self._tasks[job.id] = task
@@ -150,6 +157,8 @@ class JobManager:
                 "error": outcome.error,
                 "ui_path": "",
             }
+            if outcome.costs is not None:
+                changes["costs"] = outcome.costs
             if outcome.results:
                 changes["results"] = outcome.results
             if outcome.usage:
@@ -170,21 +179,57 @@ class JobManager:
         :raises InvalidInput: when the engine cannot run it; nothing was written.
         :raises Conflict: when the key was used for another job.
         """
-        if len(idempotency_key) > LONGEST_KEY:
+        return await self._submit(spec, idempotency_key, asked=spec.model_dump(mode="json"))
+
+    async def _submit(
+        self,
+        spec: JobSpec,
+        key: str,
+        *,
+        asked: dict[str, Any],
+        cloned_from: str = "",
+        publishes: str = "",
+    ) -> Job:
+        if len(key) > LONGEST_KEY:
             raise InvalidInput(f"An idempotency key has at most {LONGEST_KEY} characters.")
-        engine = self._engines.get(spec.engine)
-        if engine is None:
-            raise InvalidInput(f"There is no engine {spec.engine} here.")
         if self._stopping:
             raise Conflict("The server is stopping.", retryable=True)
-        if self.problem is not None:
-            raise self.problem
-        checked = await engine.check(spec)
-        job, new = await asyncio.to_thread(self.store.create, checked, idempotency_key)
+        fingerprint = _fingerprint(asked)
+        if key:
+            known = await asyncio.to_thread(self.store.keyed, key, fingerprint)
+            if known is not None:
+                return known
+        checked = await self._engine(spec).check(self._placed(spec))
+        job, new = await asyncio.to_thread(
+            self.store.create,
+            checked,
+            key,
+            asked=fingerprint,
+            owner=self.site.user,
+            cloned_from=cloned_from,
+            publishes=publishes,
+        )
         if new:
             self._tell(job)
             self._take_up(job, {})
         return job
+
+    def _engine(self, spec: JobSpec) -> Engine:
+        engine = self._engines.get(spec.engine)
+        if engine is None:
+            raise InvalidInput(f"There is no engine {spec.engine} here.")
+        return engine
+
+    def _placed(self, spec: JobSpec) -> JobSpec:
+        """The spec with its VO named, where the place of the output tells."""
+        if spec.vo:
+            return spec
+        purpose = "products" if spec.engine == "staging" else "home"
+        try:
+            grant = self.site.grant(purpose)
+        except InvalidInput:
+            return spec  # whether it needs a place is for its engine to say
+        return spec.model_copy(update={"vo": grant.vo})
 
     async def get(self, job_id: str) -> Job:
         """One job.
@@ -197,25 +242,103 @@ class JobManager:
         """Jobs that changed after a revision, the latest change last."""
         return await asyncio.to_thread(self.store.list, since)
 
+    async def changes(self, since: int = 0) -> JobChanges:
+        """What changed after a revision of the list, deletions too."""
+        return await asyncio.to_thread(self.store.changes, since)
+
     async def cancel(self, job_id: str) -> Job:
         """Ask a job to end; its status follows when the engine has ended it.
 
         :raises NotFound: when there is none.
         :raises Conflict: when it has ended.
         """
-        job = await self.get(job_id)
+        job = await asyncio.to_thread(self.store.want, job_id, "cancel", "canceling")
+        self._tell(job)
         handle = self._handles.get(job_id)
-        if job.status.ended or handle is None:
-            raise Conflict(f"Job {job_id} has ended as {job.status}.")
-        # Noted first: a server that dies now cancels it at its next start.
-        handle.state["cancel"] = True
-        await handle.save_state()
-        handle.cancel_requested.set()
+        if handle is not None:
+            handle.cancel_requested.set()
+        else:
+            self._take_up(job, await asyncio.to_thread(self.store.state, job_id))
+        return job
+
+    async def pause(self, job_id: str) -> Job:
+        """Ask a job to rest; its status follows when the engine lets it rest.
+
+        :raises NotFound: when there is none.
+        :raises Conflict: when it has ended, is about to, or its engine cannot let it rest.
+        """
+        job = await self.get(job_id)
+        if not self._engine(job.spec).pausable:
+            raise Conflict(
+                f"Jobs of the engine {job.spec.engine} cannot rest.",
+                hint="It goes on. Cancel it, and clone it later.",
+            )
+        if job.status == JobStatus.PAUSED or job.wanted == "pause":
+            return job
+        if job.wanted == "cancel":
+            raise Conflict(f"Job {job_id} is being canceled.")
+        job = await asyncio.to_thread(self.store.want, job_id, "pause", "pausing")
+        self._tell(job)
+        handle = self._handles.get(job_id)
+        if handle is not None:
+            handle.pause_requested.set()
+        return job
+
+    async def resume(self, job_id: str) -> Job:
+        """Let a job that rests, or is about to, go on.
+
+        :raises NotFound: when there is none.
+        :raises Conflict: when it does not rest.
+        """
+        job = await self.get(job_id)
+        if job.status != JobStatus.PAUSED and job.wanted != "pause":
+            raise Conflict(f"Job {job_id} is {job.status}; only a paused job can go on.")
+        changes: dict[str, Any] = {"wanted": "", "message": "going on"}
+        if job.status == JobStatus.PAUSED:
+            changes["status"] = JobStatus.QUEUED
+        job = await asyncio.to_thread(self.store.update, job_id, **changes)
+        self._tell(job)
+        handle = self._handles.get(job_id)
+        if handle is not None:
+            handle.pause_requested.clear()
+        else:
+            self._take_up(job, await asyncio.to_thread(self.store.state, job_id))
+        return job
+
+    async def clone(
+        self,
+        job_id: str,
+        *,
+        suggested: bool = False,
+        changes: Mapping[str, Any] | None = None,
+        idempotency_key: str = "",
+    ) -> Job:
+        """A new job that computes the same as another, whatever became of that.
+
+        :param suggested: with the options that the failure suggested.
+        :param changes: members of the spec that become others, of :data:`CLONE_CHANGES`.
+            ``options`` are laid over those of the job; null removes one.
+        :raises NotFound: when there is no such job.
+        :raises InvalidInput: when a change is not known, or the engine cannot run the new job.
+        """
+        given = dict(changes or {})
+        unknown = sorted(set(given) - CLONE_CHANGES)
+        if unknown:
+            raise InvalidInput(
+                f"A clone cannot change {', '.join(unknown)}.",
+                hint=f"It can change {', '.join(sorted(CLONE_CHANGES))}.",
+            )
+        job = await self.get(job_id)
+        spec = self._engine(job.spec).clone(job, suggested=suggested)
+        if "options" in given:
+            laid = {**spec.options, **given["options"]}
+            given["options"] = {name: value for name, value in laid.items() if value is not None}
         try:
-            return await handle.update(message="canceling")
-        except Conflict:
-            # It ended between the two lines above.
-            return await self.get(job_id)
+            spec = JobSpec.model_validate({**spec.model_dump(), **given})
+        except ValidationError as error:
+            raise InvalidInput(f"The changes are not right: {error}") from error
+        asked = {"clone": job_id, "suggested": suggested, "changes": dict(changes or {})}
+        return await self._submit(spec, idempotency_key, asked=asked, cloned_from=job_id)
 
     async def delete(self, job_id: str) -> None:
         """Remove an ended job from the list, with its log. Results in the bucket stay.
@@ -230,15 +353,94 @@ class JobManager:
         if engine is not None:
             await engine.forget(job)
 
-    async def logs(self, job_id: str, after: int = 0, limit: int = 500) -> builtins.list[LogLine]:
-        """Lines of a job's log after a cursor."""
-        return await asyncio.to_thread(self.store.logs, job_id, after, limit)
+    def actions(self, job: Job) -> builtins.list[Action]:
+        """What would be accepted of a job now."""
+        engine = self._engines.get(job.spec.engine)
+        accepted: builtins.list[Action] = []
+        if not job.status.ended and job.wanted != "cancel":
+            accepted.append("cancel")
+            if job.status == JobStatus.PAUSED or job.wanted == "pause":
+                accepted.append("resume")
+            elif engine is not None and engine.pausable:
+                accepted.append("pause")
+        if engine is not None:
+            accepted.append("clone")
+        if job.status == JobStatus.FINISHED and job.results and job.spec.engine != "staging":
+            accepted.append("publish")
+        if job.status.ended:
+            accepted.append("delete")
+        return accepted
 
-    async def publish(self, job_id: str) -> Any:
-        """Share a finished job's results with the VO; returns what happened to each item.
+    async def logs(
+        self,
+        job_id: str,
+        after: int = 0,
+        limit: int = 500,
+        level: str = "debug",
+        wait: float = 0.0,
+    ) -> builtins.list[LogLine]:
+        """Lines of a job's log after a cursor. Reading makes its engine fetch them more often.
+
+        :param level: the least that is shown.
+        :param wait: seconds to wait for a line, when there is none; the end of the job ends it.
+        """
+        until = time.monotonic() + wait
+        while True:
+            job = await self.get(job_id)
+            engine = self._engines.get(job.spec.engine)
+            if engine is not None:
+                engine.attend(job)
+            lines = await asyncio.to_thread(self.store.logs, job_id, after, limit, level)
+            left = until - time.monotonic()
+            if lines or job.status.ended or left <= 0:
+                return lines
+            await asyncio.sleep(min(left, 0.25))
+
+    async def results(self, job_id: str, refused: bool = False) -> builtins.list[dict[str, Any]]:
+        """Result items of a job, with links that work now.
+
+        :param refused: a link was refused (410, 403): they are made anew whatever they say.
+        :raises Conflict: when it has not ended.
+        """
+        job = await self.get(job_id)
+        if not job.status.ended:
+            raise Conflict(
+                f"Job {job_id} is {job.status}: it has no results yet.",
+                hint="Ask again when it has finished.",
+                retryable=True,
+            )
+        engine = self._engines.get(job.spec.engine)
+        if engine is None or job.status != JobStatus.FINISHED:
+            return job.results
+        return await engine.fresh_results(job, refused=refused)
+
+    async def estimate(self, spec: JobSpec) -> dict[str, Any] | None:
+        """What a job would cost; None where its engine cannot say.
+
+        :raises CScaleError: when the job would be refused.
+        """
+        return await self._engine(spec).estimate(self._placed(spec))
+
+    async def script(self, spec: JobSpec) -> str:
+        """The batch script of a job for a Slurm cluster.
+
+        :raises InvalidInput: when it cannot be run, or not by a batch script.
+        """
+        engine = self._engine(spec)
+        checked = await engine.check(self._placed(spec))
+        return await asyncio.to_thread(engine.render_script, checked)
+
+    async def backends(self) -> builtins.list[BackendState]:
+        """The places that run jobs, as last seen."""
+        asked = await asyncio.gather(*(engine.backends() for engine in self._engines.values()))
+        return [state for states in asked for state in states]
+
+    async def publish(self, job_id: str, idempotency_key: str = "") -> Job:
+        """Share a finished job's results with the VO, by a staging job, which is given.
 
         The files are copied to the VO's products and the copies registered in the catalogue: the
-        job's own folder is private, and a back end's links expire. Doing it again changes nothing.
+        job's own folder is private, and a back end's links expire. While such a job is under way,
+        or when one has finished, asking again gives that one.
 
         :raises Conflict: when the job has not finished, or has no result items.
         """
@@ -249,39 +451,37 @@ class JobManager:
             )
         if not job.results:
             raise Conflict(f"Job {job_id} left nothing that can be published.")
-        if self._publish is None:
-            raise Conflict("There is no catalogue to publish to.")
-        return await self._publish(job)
+        spec = JobSpec(
+            engine="staging",
+            title=f"Publish {job.spec.title or job.id}"[:200],
+            vo=job.spec.vo,
+            process={"job": job_id, "assets": None, "register": True},
+            area=job.spec.area,
+            period=job.spec.period,
+        )
+        asked = {"publish": job_id}
+        return await self._submit(spec, idempotency_key, asked=asked, publishes=job_id)
+
+    # -- the file of the list ------------------------------------------------------------------
+
+    async def store_state(self) -> StoreState:
+        """Whether the list can be written, what hinders, and where its backups are."""
+        problem = self.problem
+        return StoreState(
+            writable=problem is None,
+            problem=None if problem is None else JobError.model_validate(problem.as_dict()),
+        )
+
+    async def recover(self) -> StoreState:
+        """Write a new list from what can be read of a damaged one and its backup, and go on.
+
+        :raises Conflict: when the list is not damaged.
+        """
+        await asyncio.to_thread(self.store.start_anew)
+        await self.start()
+        return await self.store_state()
 
 
-def build_manager(
-    site: Site,
-    data_dir: Path,
-    http: httpx.AsyncClient,
-    tokens: TokenSource,
-    on_change: Callable[[Job], None],
-    *,
-    ui_base: str | None = None,
-) -> JobManager:
-    """The manager with all engines of a site.
-
-    :param data_dir: folder of the job list and of the work folders; may be NFS.
-    :param ui_base: path behind the hub under which a local port is proxied, ``{port}`` in it;
-        default: jupyter-server-proxy's, below ``JUPYTERHUB_SERVICE_PREFIX``.
-    """
-    if ui_base is None:
-        ui_base = os.environ.get("JUPYTERHUB_SERVICE_PREFIX", "/").rstrip("/") + "/proxy/{port}"
-
-    async def publish(job: Job) -> Any:
-        grant = site.grant("products", job.spec.vo)
-        planned = await asyncio.to_thread(plan, job.results, None, grant, site)
-        return await register(await stage(planned, ObjectStore(site), http), site, tokens, http)
-
-    engines: dict[EngineName, Engine] = {
-        "staging": StagingEngine(site, http, tokens),
-        "openeo": OpenEOEngine(site, tokens),
-        "spark": SparkEngine(site, data_dir / "spark", ui_base=ui_base),
-    }
-    if site.slurm:
-        engines["slurm"] = SlurmEngine(site, tokens)
-    return JobManager(site, JobStore(data_dir / "jobs.sqlite"), engines, on_change, publish)
+def _fingerprint(asked: dict[str, Any]) -> str:
+    text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

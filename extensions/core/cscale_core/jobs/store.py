@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cscale_core.errors import (
     Conflict,
@@ -31,7 +31,15 @@ from cscale_core.errors import (
     NotFound,
     StorageFull,
 )
-from cscale_core.jobs.model import Job, JobSpec, JobStatus, LogLine, utc_now
+from cscale_core.jobs.model import (
+    Job,
+    JobChanges,
+    JobSpec,
+    JobStatus,
+    LogLine,
+    Phase,
+    utc_now,
+)
 
 BUSY_SECONDS = 5.0
 #: Lines kept of one job's log; the oldest go first.
@@ -63,7 +71,19 @@ _MIGRATIONS = (
         PRIMARY KEY (job_id, id)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE counter ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE jobs ADD COLUMN asked TEXT;
+    ALTER TABLE jobs ADD COLUMN publishes TEXT;
+    CREATE INDEX jobs_publishes ON jobs (publishes);
+    CREATE TABLE deleted (revision INTEGER PRIMARY KEY, job_id TEXT NOT NULL);
+    """,
 )
+
+#: Marks of deletions kept; who asks for an older revision gets the whole list.
+DELETION_MARKS = 1_000
+#: From the least to the most.
+LEVELS = ("debug", "info", "warning", "error")
 
 # Large members with columns of their own, so that progress does not rewrite megabytes of items.
 _APART = {"spec", "results"}
@@ -249,27 +269,30 @@ class JobStore:
 
     # -- jobs ----------------------------------------------------------------------------------
 
-    def create(self, spec: JobSpec, idempotency_key: str = "") -> tuple[Job, bool]:
+    def create(
+        self,
+        spec: JobSpec,
+        idempotency_key: str = "",
+        *,
+        asked: str = "",
+        owner: str = "",
+        cloned_from: str = "",
+        publishes: str = "",
+    ) -> tuple[Job, bool]:
         """Write a new job, or find the one that was made with the same key.
 
+        :param asked: fingerprint of what was asked for under the key; empty: the spec itself.
+        :param publishes: id of the job whose results this one shares; one that is under way or
+            has finished is found instead of written.
         :returns: the job, and whether it is new.
         :raises Conflict: when the key was used for something else.
         """
         with self._transaction(write=True) as connection:
-            if idempotency_key:
-                row = connection.execute(
-                    f"SELECT {self._COLUMNS} FROM jobs WHERE idempotency_key = ?",  # noqa: S608
-                    (idempotency_key,),
-                ).fetchone()
-                if row is not None:
-                    job = self._job(row)
-                    if job.spec != spec:
-                        raise Conflict(
-                            "This idempotency key was used for another job.",
-                            hint="Use a new key for a new job.",
-                            job_id=job.id,
-                        )
-                    return job, False
+            known = self._keyed(connection, idempotency_key, asked, spec)
+            if known is None and publishes:
+                known = self._publication(connection, publishes)
+            if known is not None:
+                return known, False
             now = utc_now()
             job = Job(
                 id=new_id(),
@@ -277,11 +300,14 @@ class JobStore:
                 spec=spec,
                 created=now,
                 updated=now,
+                phases=[Phase(status=JobStatus.CREATED, since=now)],
+                owner=owner,
+                cloned_from=cloned_from,
                 idempotency_key=idempotency_key,
             )
             connection.execute(
-                "INSERT INTO jobs (id, revision, status, idempotency_key, spec, document)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO jobs (id, revision, status, idempotency_key, spec, document, asked,"
+                " publishes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     job.id,
                     job.revision,
@@ -289,9 +315,49 @@ class JobStore:
                     idempotency_key or None,
                     spec.model_dump_json(),
                     job.model_dump_json(exclude=_APART),
+                    asked or None,
+                    publishes or None,
                 ),
             )
         return job, True
+
+    def keyed(self, idempotency_key: str, asked: str) -> Job | None:
+        """The job that was made with a key.
+
+        :raises Conflict: when the key was used for something else.
+        """
+        with self._transaction(write=False) as connection:
+            return self._keyed(connection, idempotency_key, asked, None)
+
+    def _keyed(
+        self, connection: sqlite3.Connection, key: str, asked: str, spec: JobSpec | None
+    ) -> Job | None:
+        row = connection.execute(
+            f"SELECT {self._COLUMNS}, asked FROM jobs WHERE idempotency_key = ?",  # noqa: S608
+            (key or None,),
+        ).fetchone()
+        if row is None:
+            return None
+        job = self._job(row[:-1])
+        # A job of an earlier version has no fingerprint.
+        same = row[-1] == asked if row[-1] and asked else spec is None or job.spec == spec
+        if not same:
+            raise Conflict(
+                "This idempotency key was used for another job.",
+                hint="Use a new key for a new job.",
+                job_id=job.id,
+            )
+        return job
+
+    def _publication(self, connection: sqlite3.Connection, job_id: str) -> Job | None:
+        rows = connection.execute(
+            f"SELECT {self._COLUMNS} FROM jobs WHERE publishes = ? ORDER BY revision DESC",  # noqa: S608
+            (job_id,),
+        )
+        jobs = map(self._job, rows)
+        return next(
+            (job for job in jobs if not job.status.ended or job.status == JobStatus.FINISHED), None
+        )
 
     def get(self, identifier: str) -> Job:
         """One job.
@@ -315,6 +381,38 @@ class JobStore:
             )
             return [self._job(row) for row in rows]
 
+    def changes(self, since: int = 0) -> JobChanges:
+        """What changed after a revision; see :class:`JobChanges`."""
+        if self.problem is not None:
+            return JobChanges(jobs=[], revision=0, whole=True)
+        with self._transaction(write=False) as connection:
+            revision, forgotten = connection.execute(
+                "SELECT revision, forgotten FROM counter"
+            ).fetchone()
+            whole = since <= 0 or since < forgotten or since > revision
+            rows = connection.execute(
+                f"SELECT {self._COLUMNS} FROM jobs WHERE revision > ? ORDER BY revision",  # noqa: S608
+                (0 if whole else since,),
+            )
+            jobs = [self._job(row) for row in rows]
+            marks = connection.execute(
+                "SELECT job_id FROM deleted WHERE revision > ? ORDER BY revision", (since,)
+            )
+            deleted = [] if whole else [row[0] for row in marks]
+        return JobChanges(jobs=jobs, deleted=deleted, revision=revision, whole=whole)
+
+    def want(self, identifier: str, wish: Literal["", "cancel", "pause"], message: str) -> Job:
+        """Note what the user wants of a job that has not ended.
+
+        :raises NotFound: when there is none.
+        :raises Conflict: when it has ended.
+        """
+        with self._transaction(write=False) as connection:
+            job = self._find(connection, identifier)
+        if job.status.ended:
+            raise Conflict(f"Job {identifier} has ended as {job.status}.")
+        return self.update(identifier, wanted=wish, message=message)
+
     def update(self, identifier: str, **changes: Any) -> Job:
         """Change members of a job; the revision grows unless nothing changes.
 
@@ -332,6 +430,10 @@ class JobStore:
                 changes.setdefault("started", utc_now())
             if status.ended and old.ended is None:
                 changes.setdefault("ended", utc_now())
+            if status != old.status:
+                changes["phases"] = [*old.phases, Phase(status=status, since=utc_now())]
+            if status.ended or (status == JobStatus.PAUSED and old.wanted == "pause"):
+                changes["wanted"] = ""
             kept = {name: getattr(old, name) for name in Job.model_fields}
             candidate = Job.model_validate({**kept, **changes, "status": status})
             if candidate == old:
@@ -367,6 +469,16 @@ class JobStore:
                     f"Job {identifier} is {job.status}.", hint="Cancel it first, then delete it."
                 )
             connection.execute("DELETE FROM jobs WHERE id = ?", (identifier,))
+            connection.execute(
+                "INSERT INTO deleted VALUES (?, ?)", (self._next_revision(connection), identifier)
+            )
+            beyond = connection.execute(
+                "SELECT revision FROM deleted ORDER BY revision DESC LIMIT 1 OFFSET ?",
+                (DELETION_MARKS,),
+            ).fetchone()
+            if beyond is not None:
+                connection.execute("DELETE FROM deleted WHERE revision <= ?", beyond)
+                connection.execute("UPDATE counter SET forgotten = ?", beyond)
             self._cache.pop(identifier, None)
         return job
 
@@ -426,17 +538,24 @@ class JobStore:
                 (identifier, last + len(rows) - LOG_LINES),
             )
 
-    def logs(self, identifier: str, after: int = 0, limit: int = 500) -> builtins.list[LogLine]:
+    def logs(
+        self, identifier: str, after: int = 0, limit: int = 500, level: str = "debug"
+    ) -> builtins.list[LogLine]:
         """Lines after a cursor, oldest first.
 
+        :param level: the least that is given.
         :raises NotFound: when there is no such job.
+        :raises InvalidInput: when there is no such level.
         """
+        if level not in LEVELS:
+            raise InvalidInput(f"There is no level {level!r}.", hint=f"Known: {', '.join(LEVELS)}.")
+        shown = LEVELS[LEVELS.index(level) :]
         with self._transaction(write=False) as connection:
             self._find(connection, identifier)
             rows = connection.execute(
                 "SELECT id, time, level, message FROM logs WHERE job_id = ? AND id > ?"
-                " ORDER BY id LIMIT ?",
-                (identifier, after, limit),
+                " AND level IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT ?",
+                (identifier, after, json.dumps(shown), limit),
             ).fetchall()
         return [
             LogLine.model_validate(
