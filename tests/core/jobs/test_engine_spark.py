@@ -17,8 +17,9 @@ from pydantic import BaseModel
 
 from cscale_core.errors import InvalidInput
 from cscale_core.jobs import spark_submit
-from cscale_core.jobs.engines import spark as engine_module
-from cscale_core.jobs.engines.spark import SparkEngine, log_entries
+from cscale_core.jobs.engines.spark import SparkEngine
+from cscale_core.jobs.engines.spark import engine as engine_module
+from cscale_core.jobs.engines.spark.output import log_entries
 from cscale_core.jobs.manager import JobManager
 from cscale_core.jobs.model import Job, JobSpec, JobStatus
 from cscale_core.jobs.spark_submit import SparkProcess

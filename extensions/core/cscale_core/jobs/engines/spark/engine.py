@@ -12,14 +12,14 @@ import re
 import shutil
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 from cscale_core.errors import Conflict, CScaleError, InvalidInput, NotFound, UpstreamError
 from cscale_core.jobs import spark_submit
-from cscale_core.jobs.engine import Engine, JobHandle, LogEntry, Outcome
-from cscale_core.jobs.model import EngineName, Job, JobError, JobSpec, JobStatus, utc_now
+from cscale_core.jobs.engine import Engine, JobHandle, Outcome
+from cscale_core.jobs.engines.spark.output import log_entries
+from cscale_core.jobs.model import EngineName, Job, JobError, JobSpec, JobStatus
 from cscale_core.jobs.spark_submit import VANISHED, SparkApplication, SparkProcess
 from cscale_core.site import Site
 from cscale_core.workflows.applications import APPLICATIONS, Application, ApplicationRun, validated
@@ -30,38 +30,6 @@ LOOK_SECONDS = 0.5
 #: costs the application seconds of processor time, which a short one should not pay.
 FIGURES_SECONDS = 5.0
 _LOG_CHUNK = 256 * 1024
-
-_LOG4J = re.compile(r"^\d{4}-\d\d-\d\dT[\d:]+ (DEBUG|INFO|WARN|ERROR|FATAL) (.*)$")
-_LEVELS = {"WARN": "warning", "ERROR": "error", "FATAL": "error", "INFO": "info", "DEBUG": "debug"}
-
-
-def log_entries(text: str) -> list[LogEntry]:
-    """Lines of an application's output as log lines.
-
-    JSON objects with ``level`` and ``message`` are the application's own words; Spark's lines keep
-    their level; the rest (stack traces, prints) is ``debug``.
-    """
-    entries: list[LogEntry] = []
-    now = utc_now()
-    for line in text.splitlines():
-        if not line.strip():
-            continue
-        time_, level, message = now, "debug", line.rstrip()
-        if line.startswith("{"):
-            try:
-                said = json.loads(line)
-                message, level = str(said["message"]), str(said["level"])
-                time_ = datetime.fromisoformat(str(said["time"]))
-            except (ValueError, KeyError, TypeError):
-                # Some other program's JSON: kept as it is.
-                level, message = "debug", line.rstrip()
-        elif match := _LOG4J.match(line):
-            level, message = _LEVELS[match[1]], match[2]
-        if level not in ("debug", "info", "warning", "error"):
-            level = "info"
-        entries.append((time_, level, message))
-    return entries
-
 
 class SparkEngine(Engine):
     """Runs Spark applications, one at a time on this machine.
