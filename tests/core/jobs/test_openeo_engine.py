@@ -44,7 +44,7 @@ async def test_job_goes_to_the_back_end_and_its_results_come_back_as_an_item(
     finish(remote)
     ended = await world.ended(running.id)
     assert ended.status == JobStatus.FINISHED
-    assert ended.usage["usage"]["cpu"]["value"] == 3
+    assert ended.usage["cpu"]["value"] == 3
     (item,) = ended.results
     assert set(item["assets"]) == {"slope"}
     asset = item["assets"]["slope"]

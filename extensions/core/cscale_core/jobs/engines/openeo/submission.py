@@ -166,7 +166,7 @@ class Submission:
 
     async def _wait(self, seconds: float, message: str) -> None:
         self._handle.report(None, message)
-        await first_of([self._handle.cancel_requested], seconds)
+        await first_of([self._handle.cancel_requested, self._remote.encouraged], seconds)
 
     async def _wait_for_place(self, backoff: Backoff, error: CScaleError) -> None:
         await self._handle.update(
