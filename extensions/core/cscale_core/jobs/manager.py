@@ -40,6 +40,9 @@ LONGEST_KEY = 200
 CLONE_CHANGES = frozenset({"title", "backend", "process", "options", "vo", "output"})
 """Members of the spec that a clone may have different from the job that it repeats."""
 
+#: What an engine writes to. An openEO back end keeps the results where it wants.
+_PLACES: Mapping[EngineName, str] = {"staging": "products", "spark": "home", "slurm": "home"}
+
 Action = Literal["cancel", "pause", "resume", "clone", "publish", "delete"]
 
 
@@ -222,9 +225,9 @@ class JobManager:
 
     def _placed(self, spec: JobSpec) -> JobSpec:
         """The spec with its VO named, where the place of the output tells."""
-        if spec.vo:
+        purpose = _PLACES.get(spec.engine)
+        if spec.vo or purpose is None:
             return spec
-        purpose = "products" if spec.engine == "staging" else "home"
         try:
             grant = self.site.grant(purpose)
         except InvalidInput:
