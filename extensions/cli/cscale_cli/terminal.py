@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from rich.cells import cell_len
 from rich.text import Text
 
+from cscale_core.untrusted import plain
+
 _ELLIPSIS = "…"
-# Control characters, formatting characters (which can turn the direction of a line), surrogates,
-# private use, line and paragraph separators.
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-
-
-def plain(text: object) -> str:
-    """What a catalogue or a service wrote, on one line and without anything a terminal obeys."""
-    spaced = " ".join(str(text).split())
-    if spaced.isascii() and spaced.isprintable():
-        return spaced
-    return "".join("�" if unicodedata.category(c) in _UNPRINTABLE else c for c in spaced)
 
 
 def written(text: object, style: str = "") -> Text:
