@@ -546,6 +546,14 @@ class ObjectStore:
                 found += [str(entry["Key"]) for entry in page.get("Uploads", ())]
         return tuple(ObjectAddress(bucket, key) for key in found)
 
+    def reach(self, bucket: str, prefix: str = "") -> None:
+        """Ask for one key below a prefix, and forget the answer: the store is there.
+
+        :raises Forbidden: when it is, and does not let the user list.
+        """
+        with _explaining(f"Listing s3://{bucket}/{prefix}"):
+            self.client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+
     def room(self, bucket: str) -> int | None:
         """Bytes that the bucket's quota leaves; None where the store does not tell.
 

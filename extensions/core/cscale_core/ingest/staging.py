@@ -13,7 +13,7 @@ import asyncio
 import copy
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -49,6 +49,9 @@ _LOOK_EVERY = 0.2
 _MEMBERS = ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "properties")
 _KEPT_LINKS = frozenset({"derived_from", "via", "license", "cite-as", "describedby"})
 _SOURCE_FIELDS = ("href", "alternate", "alternate:name", "auth:refs", "storage:refs")
+
+
+Finish = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class Progress(Protocol):
@@ -396,6 +399,7 @@ async def stage(
     paused: Callable[[], bool] = _never,
     notes: StagingNotes | None = None,
     renew: Renew | None = None,
+    finish: Finish | None = None,
     part_size: int = PART_SIZE,
 ) -> list[dict[str, Any]]:
     """Do what was planned.
@@ -408,6 +412,7 @@ async def stage(
         nothing unseen stays behind. Without notes, parts are thrown away in each case.
     :param renew: asked for another address of a file when its source answers that it may not be
         read (401, 403, 410), as links that are signed end.
+    :param finish: gives an item its last form, after its files have arrived.
     :param part_size: bytes of a part, at least 5 MiB.
     :returns: the published items, in the order of the plan, with three addresses an asset.
     :raises DamagedData: when files are not what their items state; the others were still brought.
@@ -427,7 +432,7 @@ async def stage(
         part_size=part_size,
     )
     try:
-        return await _staged(plan, store, transfer, counter, Wishes(cancelled, paused))
+        return await _staged(plan, store, transfer, counter, Wishes(cancelled, paused), finish)
     except StagingPaused:
         raise
     except CScaleError as error:
@@ -440,7 +445,12 @@ async def stage(
 
 
 async def _staged(
-    plan: StagingPlan, store: ObjectStore, transfer: Transfer, counter: _Counter, wishes: Wishes
+    plan: StagingPlan,
+    store: ObjectStore,
+    transfer: Transfer,
+    counter: _Counter,
+    wishes: Wishes,
+    finish: Finish | None,
 ) -> list[dict[str, Any]]:
     for sentence in plan.left_out:
         counter.tell(sentence)
@@ -450,7 +460,7 @@ async def _staged(
     published: list[dict[str, Any]] = []
     for planned in plan.items:
         try:
-            published.append(await _publish(planned, stored, store, plan.site))
+            published.append(await _publish(planned, stored, store, plan.site, finish))
         except CScaleError as error:
             error.details["published"] = [item["id"] for item in published]
             error.hint = (
@@ -481,6 +491,7 @@ async def _publish(
     stored: dict[ObjectAddress, StoredFile],
     store: ObjectStore,
     site: Site,
+    finish: Finish | None,
 ) -> dict[str, Any]:
     try:
         text = await asyncio.to_thread(store.get, planned.marker)
@@ -489,6 +500,8 @@ async def _publish(
         # Not published yet, or not by us: written anew.
         text, before = b"", None
     item = staged_item(planned, stored, before, site)
+    if finish is not None:
+        item = await finish(item)
     data = json.dumps(item, allow_nan=False, indent=1).encode()
     if data != text:
         await asyncio.to_thread(
