@@ -161,4 +161,5 @@ def finish(remote: RemoteJob) -> None:
             "links": [{"rel": "derived_from", "href": "https://elsewhere.example/item"}],
         },
         usage={"cpu": {"value": 3, "unit": "cpu-seconds"}},
+        costs=2.5,
     )

@@ -87,12 +87,13 @@ class Pace:
 
         :param cost: requests of one round.
         """
+        bound = cost / (0.5 * self.rate)
         known = list(waits)
         if not known:
-            return self.longest
+            return max(self.longest, bound)
         covered = cost / sum(1 / wait for wait in known)
         least = self.round * min(1.0, math.sqrt(FEW / len(known)))
-        return max(min(covered, self.longest), min(least, *known), cost / (0.5 * self.rate))
+        return max(min(covered, self.longest), min(least, *known), bound)
 
 
 class Durations:

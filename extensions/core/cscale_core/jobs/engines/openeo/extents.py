@@ -6,6 +6,7 @@ So whatever is not understood here (parameters, other shapes) is left out and ne
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -77,6 +78,8 @@ def _area(extent: Any) -> dict[str, Any] | None:
         west, south, east, north = (
             float(extent[side]) for side in ("west", "south", "east", "north")
         )
+        if not all(map(math.isfinite, (west, south, east, north))):
+            return None
         crs = extent.get("crs") or 4326
         if str(crs).upper() not in ("4326", "EPSG:4326"):
             # rasterio: only for boxes in other coordinates.

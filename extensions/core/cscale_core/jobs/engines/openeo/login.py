@@ -68,7 +68,12 @@ class BrokerLogin:
     def __call__(self, request: Any) -> Any:
         """The request with a token that is valid now."""
         asked = self._tokens.token(self._backend.audience)
-        token = asyncio.run_coroutine_threadsafe(asked, self._loop).result(_TOKEN_SECONDS)
+        try:
+            future = asyncio.run_coroutine_threadsafe(asked, self._loop)
+        except RuntimeError:
+            asked.close()  # the server has stopped meanwhile
+            raise
+        token = future.result(_TOKEN_SECONDS)
         request.headers["Authorization"] = f"Bearer oidc/{self._backend.provider}/{token}"
         return request
 
@@ -205,14 +210,21 @@ def account_of(url: str, file: Path | None = None) -> tuple[str, str] | None:
     return (found[0], found[2]) if found and found[0] and found[2] else None
 
 
-def _offers(connection: Any, path: str) -> bool:
-    return bool(connection.capabilities().supports_endpoint(path, method="GET"))
-
-
 def login_for(
-    connection: Any, backend: OpenEOBackend, tokens: TokenSource, loop: asyncio.AbstractEventLoop
+    connection: Any,
+    capabilities: Any,
+    backend: OpenEOBackend,
+    tokens: TokenSource,
+    loop: asyncio.AbstractEventLoop,
 ) -> Login:
-    """The way to log in at a back end, as its entry says or as is possible."""
+    """The way to log in at a back end, as its entry says or as is possible.
+
+    :param capabilities: the client's, of the back end.
+    """
+
+    def offers(path: str) -> bool:
+        return bool(capabilities.supports_endpoint(path, method="GET"))
+
     way = backend.auth
     if way == "auto" and backend.audience:
         way = "broker"
@@ -220,7 +232,7 @@ def login_for(
         return BrokerLogin(backend, tokens, loop)
     if way in ("basic", "auto"):
         account = account_of(backend.url)
-        if account and (way == "basic" or _offers(connection, "/credentials/basic")):
+        if account and (way == "basic" or offers("/credentials/basic")):
             return BasicLogin(connection, *account)
         if way == "basic":
             host = urlsplit(backend.url).hostname
@@ -230,7 +242,7 @@ def login_for(
                     hint=f"Add a line to ~/.netrc: machine {host} login … password …",
                 )
             )
-    if way == "stored" or (way == "auto" and _offers(connection, "/credentials/oidc")):
+    if way == "stored" or (way == "auto" and offers("/credentials/oidc")):
         try:
             return StoredLogin(connection, backend, kept_tokens())
         except LoginRequired as error:

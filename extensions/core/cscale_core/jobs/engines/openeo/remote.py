@@ -61,6 +61,7 @@ class Remote:
         self._tokens = tokens
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=f"openeo-{backend.id}")
         self._connection: Any = None
+        self._capabilities: Any = None
         self._login: Login | None = None
         self._renewals = 0
         self._look_for_login = False
@@ -129,13 +130,16 @@ class Remote:
         # Who asks: a back end's operator may want to know.
         agent = f"cscale/{__version__} {connection.default_headers['User-Agent']}"
         connection.default_headers["User-Agent"] = agent
+        self._capabilities = connection.capabilities()
         self._log_in(connection, loop)
         return connection
 
     def _log_in(self, connection: Any, loop: asyncio.AbstractEventLoop) -> None:
-        # What is asked to find the login is public.
-        connection.auth = NoLogin()
-        self._login = login_for(connection, self.backend, self._tokens, loop)
+        before = self._login
+        found = login_for(connection, self._capabilities, self.backend, self._tokens, loop)
+        # Looking for a login takes a while, in which the user may have logged in (:meth:`use`).
+        if self._login is before:
+            self._login = found
         connection.auth = self._login
 
     def _check_discovered(self, url: str) -> None:
