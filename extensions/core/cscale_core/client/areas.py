@@ -75,7 +75,7 @@ def split(area: Any, *, grid: GridSize | None = None, tiles: Any = None) -> list
     found: list[Tile] = []
     names: set[str] = set()
     for name, part in parts:
-        clipped = _polygons(shapely.intersection(whole, part))
+        clipped = _clipped(part, whole)
         if clipped.area <= _TOUCH:
             continue
         if name in names:
@@ -89,6 +89,12 @@ def split(area: Any, *, grid: GridSize | None = None, tiles: Any = None) -> list
     if not found:
         raise InvalidInput("No tile lies in the area.")
     return found
+
+
+def _clipped(part: BaseGeometry, whole: BaseGeometry) -> BaseGeometry:
+    """What a part has in common with the area, written the same way whatever the area is."""
+    inside = part if whole.covers(part) else _polygons(shapely.intersection(whole, part))
+    return shapely.normalize(inside)
 
 
 def _area(given: Any) -> BaseGeometry:
@@ -221,7 +227,7 @@ def _transformed(geometry: BaseGeometry, source: str, target: str) -> BaseGeomet
         ) from error
     try:
         ends = CRS.from_user_input(source), CRS.from_user_input(target)
-    except CRSError as error:
+    except (CRSError, ValueError) as error:
         raise InvalidInput(f"The CRS of the grid is not known: {error}.") from error
 
     def move(points: Any) -> Any:

@@ -72,8 +72,8 @@ class Connection:
         """One call; ``path`` is relative to ``cscale/api/v1``.
 
         :param key: idempotency key: the server does the same call once, however often it is made.
-        :param patience: seconds for which a server that is away, or says that it may be asked
-            again, is asked again. Of calls that change something only with a ``key``.
+        :param patience: seconds for which a server that is away is asked again; with a ``key``
+            also one that says that it may be. Calls that change something need one.
         :raises ServerAway: when it does not answer.
         :raises CScaleError: of the kind that the server names.
         """
@@ -84,7 +84,8 @@ class Connection:
             try:
                 return self._once(method, path, **kwargs)
             except CScaleError as error:
-                repeatable = error.retryable and (bool(key) or method == "GET")
+                away = isinstance(error, ServerAway) and method == "GET"
+                repeatable = away or (bool(key) and error.retryable)
                 if not repeatable or time.monotonic() + pause > end:
                     raise
             time.sleep(pause)

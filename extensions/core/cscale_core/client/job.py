@@ -126,8 +126,8 @@ class Job:
         end = self.ended_at or datetime.now(UTC)
         begun = [
             (JobStatus(phase["status"]), datetime.fromisoformat(phase["since"]))
-            for phase in self._document.get("phases") or ()
-        ]
+            for phase in self._document["phases"]
+        ] or [(JobStatus.QUEUED, self.created)]
         ends = [since for _, since in begun[1:]] + [end]
         zero = timedelta()
         spent = (

@@ -12,8 +12,6 @@ from cscale_core.errors import CScaleError
 #: How long a server that does not answer is waited for, seconds.
 PATIENCE = 300.0
 SHORTEST, GROWTH, LONGEST = 0.5, 1.3, 3.0
-#: After so many looks without news the whole list is asked for: it may have been begun anew.
-_QUIET_LOOKS = 40
 
 
 class Watch:
@@ -33,7 +31,6 @@ class Watch:
         self._since = min((job.revision for job in self._jobs.values()), default=0)
         self._patience = patience
         self._away_since: float | None = None
-        self._quiet = 0
         self.deleted: set[str] = set()
         self.pause = SHORTEST
         self.note = ""
@@ -57,23 +54,16 @@ class Watch:
             return []
         self._away_since, self.note = None, ""
         if changed:
-            self.pause, self._quiet = SHORTEST, 0
+            self.pause = SHORTEST
         else:
-            self.pause, self._quiet = min(self.pause * GROWTH, LONGEST), self._quiet + 1
+            self.pause = min(self.pause * GROWTH, LONGEST)
         return changed
 
     def _changed(self) -> list[Job]:
-        everything = self._quiet >= _QUIET_LOOKS
-        since = 0 if everything else self._since
-        answer = self._connection.call("GET", "jobs", params={"since": since})
-        if int(answer["revision"]) < self._since:
-            # The list was begun anew, and counts from the beginning.
-            everything = True
-            answer = self._connection.call("GET", "jobs", params={"since": 0})
+        answer = self._connection.call("GET", "jobs", params={"since": self._since})
         known: dict[str, JSON] = {job["id"]: job for job in answer["jobs"]}
-        gone = set(answer.get("deleted", ()))
-        if everything:
-            self._quiet = 0
+        gone = set(answer["deleted"])
+        if answer["whole"]:
             gone |= self._jobs.keys() - known.keys()
         self.deleted |= gone & self._jobs.keys()
         self._since = int(answer["revision"])
