@@ -14,12 +14,15 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from contextlib import suppress
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
 from cscale_core.errors import Conflict, CScaleError, InvalidInput
-from cscale_core.jobs.engine import Engine, JobHandle, Outcome
+from cscale_core.jobs.bells import Bells
+from cscale_core.jobs.engine import Engine
+from cscale_core.jobs.lease import Lease
 from cscale_core.jobs.model import (
     BackendState,
     EngineName,
@@ -31,11 +34,19 @@ from cscale_core.jobs.model import (
     LogLine,
     StoreState,
 )
+from cscale_core.jobs.running import Runs
 from cscale_core.jobs.store import JobStore
+from cscale_core.jobs.store.trouble import StoreTrouble
 from cscale_core.site import Site
 
 _logger = logging.getLogger(__name__)
 
+#: Seconds between two looks at what other servers of the user wrote.
+LOOK_SECONDS = 0.5
+#: Seconds between two looks at whether a backup is due.
+BACKUP_SECONDS = 3600.0
+#: Seconds after which who waits for log lines asks for them again.
+ATTEND_SECONDS = 20.0
 LONGEST_KEY = 200
 CLONE_CHANGES = frozenset({"title", "backend", "process", "options", "vo", "output"})
 """Members of the spec that a clone may have different from the job that it repeats."""
@@ -43,14 +54,21 @@ CLONE_CHANGES = frozenset({"title", "backend", "process", "options", "vo", "outp
 #: What an engine writes to. An openEO back end keeps the results where it wants.
 _PLACES: Mapping[EngineName, str] = {"staging": "products", "spark": "home", "slurm": "home"}
 
+Heard = TypeVar("Heard")
 Action = Literal["cancel", "pause", "resume", "clone", "publish", "delete"]
 
 
 class JobManager:
     """All jobs of one user.
 
+    Several servers of the user may have one list. One of them holds its lease and runs the jobs;
+    the others show them, and write new jobs and wishes, which that one sees within a second.
+
     :param engines: by name.
-    :param on_change: called on the event loop with every new revision of a job; must not block.
+    :param on_change: called on the event loop with every new revision of a job, whichever server
+        made it; must not block.
+    :param on_delete: the same with the id of a job that was deleted.
+    :param lease: how the servers of one user agree on which of them runs the jobs.
     """
 
     def __init__(
@@ -59,119 +77,147 @@ class JobManager:
         store: JobStore,
         engines: Mapping[EngineName, Engine],
         on_change: Callable[[Job], None],
+        *,
+        on_delete: Callable[[str], None] = lambda job_id: None,
+        lease: Lease | None = None,
     ) -> None:
         self.site = site
         self.store = store
         self._engines = dict(engines)
         self._on_change = on_change
-        self._handles: dict[str, JobHandle] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._on_delete = on_delete
+        self._lease = lease or Lease(store)
+        self._runs: Runs | None = None
+        self._look: asyncio.Task[None] | None = None
+        self._told: dict[str, int] = {}
+        self._revision = 0
+        self._version = -1
+        self._bells = Bells()
+        self._trouble = ""
+        self._backed_up = 0.0
         self._stopping = False
 
     @property
     def problem(self) -> CScaleError | None:
-        """Why the list cannot be written (damaged file); None when all is well."""
+        """Why the list cannot be written, and what is kept; None when all is well."""
         return self.store.problem
+
+    @property
+    def runs_jobs(self) -> bool:
+        """Whether this server runs the jobs, and not another one of the user."""
+        return self._runs is not None
 
     # -- life ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open the store and take up every job that has not ended, those that run first."""
+        """Open the store and, unless another server does, take up every job that has not ended."""
         self._stopping = False
-        await asyncio.to_thread(self.store.open)
-        if self.problem is not None:
-            _logger.error("%s %s", self.problem.message, self.problem.hint)
-            return
-        open_jobs = [
-            job
-            for job in await asyncio.to_thread(self.store.list)
-            if not job.status.ended
-            and not (job.status == JobStatus.PAUSED and job.wanted != "cancel")
-        ]
-        open_jobs.sort(key=lambda job: (job.status != JobStatus.RUNNING, job.created))
-        for job in open_jobs:
-            state = await asyncio.to_thread(self.store.state, job.id)
-            _logger.info("taking up job %s (%s, %s)", job.id, job.spec.engine, job.status)
-            self._take_up(job, state)
+        await self.store.ask(self.store.open)
+        first = await self.store.ask(self.store.changes)
+        self._told = {job.id: job.revision for job in first.jobs}
+        self._revision = first.revision
+        await self._looked()
+        self._look = asyncio.create_task(self._keep_looking(), name="job list")
 
     async def stop(self) -> None:
         """Stop watching and close the store. Jobs elsewhere go on; staging is taken up later."""
         self._stopping = True
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._look is not None:
+            self._look.cancel()
+            await asyncio.wait([self._look])
+        await self._step_down()
+        try:
+            await self.store.ask(self._lease.release)
+        except CScaleError as error:
+            _logger.warning("the lease of the job list was not given back: %s", error)
         for engine in self._engines.values():
             await engine.close()
-        await asyncio.to_thread(self.store.close)
+        await self.store.ask(self.store.close)
 
-    def _take_up(self, job: Job, state: dict[str, Any]) -> None:
-        handle = JobHandle(job, self.store, state, self._tell)
-        # A server of the first version noted the wish in the engine's notes.
-        if job.wanted == "cancel" or state.get("cancel"):
-            handle.cancel_requested.set()
-        if job.wanted == "pause":
-            handle.pause_requested.set()
-        self._handles[job.id] = handle
-        task = asyncio.get_running_loop().create_task(self._follow(handle), name=f"job {job.id}")
-        self._tasks[job.id] = task
-        task.add_done_callback(lambda _: self._let_go(job.id, task))
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self._looked()
+            except Exception:
+                # Whatever it is, the next look may go better, and nobody else looks.
+                _logger.exception("looking at the job list failed")
 
-    def _let_go(self, identifier: str, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(identifier) is task:
-            del self._tasks[identifier]
-            del self._handles[identifier]
+    async def _looked(self) -> None:
+        """Look at the list once: what hinders, who runs the jobs, what other servers wrote."""
+        await self.store.ask(self.store.look_again)
+        try:
+            held = await self.store.ask(self._lease.look)
+            version = await self.store.ask(self.store.version)
+            self._say(None)
+        except StoreTrouble as error:
+            self._say(error)
+            held = self._lease.held
+            version = self._version
+        if held != self.runs_jobs:
+            await (self._step_up() if held else self._step_down())
+        if version != self._version:
+            self._version = version
+            await self._catch_up()
+        if held and time.monotonic() - self._backed_up > BACKUP_SECONDS:
+            self._backed_up = time.monotonic()
+            await self.store.ask(self.store.back_up)
+
+    def _say(self, trouble: StoreTrouble | None) -> None:
+        text = f"{trouble.message} {trouble.hint}" if trouble else ""
+        if text != self._trouble:
+            _logger.log(logging.ERROR if text else logging.INFO, "job list: %s", text or "in order")
+        self._trouble = text
+
+    async def _step_up(self) -> None:
+        """Run the jobs from now on, those first that run already."""
+        runs = Runs(self.store, self._engines, self._tell, self._bells.ring, self._lease.token)
+        open_jobs = await self.store.ask(self.store.open_jobs)
+        self._runs = runs
+        for job in sorted(
+            open_jobs, key=lambda job: (job.status != JobStatus.RUNNING, job.created)
+        ):
+            _logger.info("taking up job %s (%s, %s)", job.id, job.spec.engine, job.status)
+            runs.take_up(job)
+
+    async def _step_down(self) -> None:
+        """Run no jobs any more; they are not touched."""
+        runs, self._runs = self._runs, None
+        if runs is not None:
+            await runs.stop()
+
+    async def _catch_up(self) -> None:
+        """Tell and do what other servers of the user wrote."""
+        changes = await self.store.ask(self.store.changes, self._revision)
+        self._revision = changes.revision
+        for job in changes.jobs:
+            self._tell(job)
+            if self._runs is not None:
+                self._runs.take_up(job)
+        gone = changes.deleted
+        if changes.whole:
+            gone = list(self._told.keys() - {job.id for job in changes.jobs})
+        for job_id in gone:
+            self._tell_deleted(job_id)
+        # They may have written log lines, too, which are not counted.
+        self._bells.ring_all()
 
     def _tell(self, job: Job) -> None:
-        try:
-            self._on_change(job)
-        except Exception:
-            # A listener's mistake must not end the job it listens to.
-            _logger.exception("a listener failed at job %s", job.id)
+        if job.revision <= self._told.get(job.id, 0):
+            return
+        self._told[job.id] = job.revision
+        self._bells.ring(job.id)
+        _heard(self._on_change, job)
 
-    async def _follow(self, handle: JobHandle) -> None:
-        """Run a job to its end and write that down, whatever happens."""
-        identifier = handle.job.id
-        engine = self._engines.get(handle.job.spec.engine)
-        try:
-            if engine is None:
-                outcome = Outcome.failed(
-                    InvalidInput(f"There is no engine {handle.job.spec.engine} here.")
-                )
-            else:
-                outcome = await engine.run(handle)
-        except CScaleError as error:
-            outcome = Outcome.failed(error)
-        except Exception as error:
-            _logger.exception("job %s failed in its engine", identifier)
-            outcome = Outcome.failed(
-                CScaleError(f"The job failed by a mistake of ours: {type(error).__name__}: {error}")
-            )
-        await handle.settle()
-        try:
-            if outcome.error is not None:
-                text = f"{outcome.error.message} {outcome.error.hint}".strip()
-                await handle.log(text, "error")
-            elif outcome.message:
-                await handle.log(outcome.message)
-            changes: dict[str, Any] = {
-                "status": outcome.status,
-                "message": outcome.message,
-                "error": outcome.error,
-                "ui_path": "",
-            }
-            if outcome.costs is not None:
-                changes["costs"] = outcome.costs
-            if outcome.results:
-                changes["results"] = outcome.results
-            if outcome.usage:
-                changes["usage"] = outcome.usage
-            if outcome.status == JobStatus.FINISHED:
-                changes["progress"] = 1.0
-            await handle.update(**changes)
-        except CScaleError:
-            # It stays open in the store, so the next start takes it up again.
-            _logger.exception("the end of job %s could not be written", identifier)
+    def _tell_deleted(self, job_id: str) -> None:
+        if self._told.pop(job_id, None) is not None:
+            self._bells.ring(job_id)
+            _heard(self._on_delete, job_id)
+
+    def _begin(self, job: Job) -> None:
+        self._tell(job)
+        if self._runs is not None:
+            self._runs.take_up(job)
 
     # -- what the panel asks -------------------------------------------------------------------
 
@@ -199,7 +245,7 @@ class JobManager:
             raise Conflict("The server is stopping.", retryable=True)
         fingerprint = _fingerprint(asked)
         if key:
-            known = await asyncio.to_thread(self.store.keyed, key, fingerprint)
+            known = await self.store.ask(self.store.keyed, key, fingerprint)
             if known is not None:
                 return known
         checked = await self._engine(spec).check(self._placed(spec))
@@ -213,8 +259,7 @@ class JobManager:
             publishes=publishes,
         )
         if new:
-            self._tell(job)
-            self._take_up(job, {})
+            self._begin(job)
         return job
 
     def _engine(self, spec: JobSpec) -> Engine:
@@ -239,15 +284,15 @@ class JobManager:
 
         :raises NotFound: when there is none.
         """
-        return await asyncio.to_thread(self.store.get, job_id)
+        return await self.store.ask(self.store.get, job_id)
 
     async def list(self, since: int = 0) -> builtins.list[Job]:
         """Jobs that changed after a revision, the latest change last."""
-        return await asyncio.to_thread(self.store.list, since)
+        return await self.store.ask(self.store.list, since)
 
     async def changes(self, since: int = 0) -> JobChanges:
         """What changed after a revision of the list, deletions too."""
-        return await asyncio.to_thread(self.store.changes, since)
+        return await self.store.ask(self.store.changes, since)
 
     async def cancel(self, job_id: str) -> Job:
         """Ask a job to end; its status follows when the engine has ended it.
@@ -255,13 +300,8 @@ class JobManager:
         :raises NotFound: when there is none.
         :raises Conflict: when it has ended.
         """
-        job = await asyncio.to_thread(self.store.want, job_id, "cancel", "canceling")
-        self._tell(job)
-        handle = self._handles.get(job_id)
-        if handle is not None:
-            handle.cancel_requested.set()
-        else:
-            self._take_up(job, await asyncio.to_thread(self.store.state, job_id))
+        job = await self.store.ask(self.store.want, job_id, "cancel", "canceling")
+        self._begin(job)
         return job
 
     async def pause(self, job_id: str) -> Job:
@@ -280,11 +320,8 @@ class JobManager:
             return job
         if job.wanted == "cancel":
             raise Conflict(f"Job {job_id} is being canceled.")
-        job = await asyncio.to_thread(self.store.want, job_id, "pause", "pausing")
-        self._tell(job)
-        handle = self._handles.get(job_id)
-        if handle is not None:
-            handle.pause_requested.set()
+        job = await self.store.ask(self.store.want, job_id, "pause", "pausing")
+        self._begin(job)
         return job
 
     async def resume(self, job_id: str) -> Job:
@@ -293,19 +330,8 @@ class JobManager:
         :raises NotFound: when there is none.
         :raises Conflict: when it does not rest.
         """
-        job = await self.get(job_id)
-        if job.status != JobStatus.PAUSED and job.wanted != "pause":
-            raise Conflict(f"Job {job_id} is {job.status}; only a paused job can go on.")
-        changes: dict[str, Any] = {"wanted": "", "message": "going on"}
-        if job.status == JobStatus.PAUSED:
-            changes["status"] = JobStatus.QUEUED
-        job = await asyncio.to_thread(self.store.update, job_id, **changes)
-        self._tell(job)
-        handle = self._handles.get(job_id)
-        if handle is not None:
-            handle.pause_requested.clear()
-        else:
-            self._take_up(job, await asyncio.to_thread(self.store.state, job_id))
+        job = await self.store.ask(self.store.resume, job_id)
+        self._begin(job)
         return job
 
     async def clone(
@@ -348,10 +374,10 @@ class JobManager:
 
         :raises Conflict: when it has not ended.
         """
-        task = self._tasks.get(job_id)
-        job = await asyncio.to_thread(self.store.delete, job_id)
-        if task is not None:
-            await asyncio.wait([task], timeout=5)
+        job = await self.store.ask(self.store.delete, job_id)
+        self._tell_deleted(job_id)
+        if self._runs is not None:
+            await self._runs.gone(job_id)
         engine = self._engines.get(job.spec.engine)
         if engine is not None:
             await engine.forget(job)
@@ -389,15 +415,18 @@ class JobManager:
         """
         until = time.monotonic() + wait
         while True:
-            job = await self.get(job_id)
-            engine = self._engines.get(job.spec.engine)
-            if engine is not None:
-                engine.attend(job)
-            lines = await asyncio.to_thread(self.store.logs, job_id, after, limit, level)
-            left = until - time.monotonic()
-            if lines or job.status.ended or left <= 0:
-                return lines
-            await asyncio.sleep(min(left, 0.25))
+            with self._bells.listening(job_id) as bell:
+                job = await self.get(job_id)
+                engine = self._engines.get(job.spec.engine)
+                if engine is not None:
+                    engine.attend(job)
+                lines = await self.store.ask(self.store.logs, job_id, after, limit, level)
+                left = until - time.monotonic()
+                if lines or job.status.ended or left <= 0:
+                    return lines
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, ATTEND_SECONDS)):
+                        await bell.wait()
 
     async def results(self, job_id: str, refused: bool = False) -> builtins.list[dict[str, Any]]:
         """Result items of a job, with links that work now.
@@ -469,20 +498,34 @@ class JobManager:
 
     async def store_state(self) -> StoreState:
         """Whether the list can be written, what hinders, and where its backups are."""
+        backups = await self.store.ask(self.store.backups)
         problem = self.problem
         return StoreState(
             writable=problem is None,
             problem=None if problem is None else JobError.model_validate(problem.as_dict()),
+            backups=[str(path) for path in backups],
         )
 
     async def recover(self) -> StoreState:
-        """Write a new list from what can be read of a damaged one and its backup, and go on.
+        """Write a new list from what can be read of a damaged one and its backups, and go on.
 
-        :raises Conflict: when the list is not damaged.
+        :raises Conflict: when the list is not damaged; nothing was changed.
         """
-        await asyncio.to_thread(self.store.start_anew)
-        await self.start()
+        await self.store.ask(self.store.recover)
+        # Whoever held the lease holds it no more: it is taken anew, and the jobs with it.
+        await self._step_down()
+        self._lease.held = False
+        self._version = -1
+        await self._looked()
         return await self.store_state()
+
+
+def _heard(listener: Callable[[Heard], None], what: Heard) -> None:
+    try:
+        listener(what)
+    except Exception:
+        # A listener's mistake must not end the job it listens to.
+        _logger.exception("a listener of the job list failed")
 
 
 def _fingerprint(asked: dict[str, Any]) -> str:
