@@ -22,7 +22,8 @@ from cscale_cli.demo.compare import Outputs, compare, read_outputs
 from cscale_cli.demo.plan import Plan, Question, choose
 from cscale_cli.demo.reference import AquaMonitor, aqua_monitor
 from cscale_cli.demo.report import Report, StepView
-from cscale_cli.demo.session import HubSession, JourneyError
+from cscale_cli.demo.session import HubSession
+from cscale_cli.hub_login import JourneyError
 from cscale_core.client import Job, Workspace
 from cscale_core.grids import Grid
 from cscale_core.raster import Source, read

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from cscale_core.client.words import (
     MEANINGS,
-    UNKNOWN,
     ago,
     counted,
     duration,
+    how_far,
     no_log_yet,
     size,
 )
@@ -30,10 +30,12 @@ _FONT = (
 )
 _LINE = "var(--jp-border-color2,rgba(128,128,128,.35))"
 _SOFT = "opacity:.7"
-_TRACK = "var(--jp-layout-color3,rgba(128,128,128,.25))"
+_TRACK = "rgba(128,128,128,.25)"
+# Said again, as tables do not take it from what is around them everywhere.
+_TABLE = "border-collapse:collapse;font:inherit;color:inherit"
 _BOX = f"{_FONT};border:1px solid {_LINE};border-radius:4px;padding:8px 12px;margin:4px 0"
 _CELL = f"padding:3px 14px 3px 0;text-align:left;vertical-align:top;border-bottom:1px solid {_LINE}"
-_NUMBER = f"{_CELL};font-variant-numeric:tabular-nums;white-space:nowrap"
+_SHORT = f"{_CELL};font-variant-numeric:tabular-nums;white-space:nowrap"
 # A dot of this colour stands before a status: enough contrast on white and on black.
 _COLOURS = {
     "created": "#8a8a8a",
@@ -46,6 +48,7 @@ _COLOURS = {
     "lost": "#e0443e",
 }
 _LEVELS = {"error": "#e0443e", "warning": "#b8860b"}
+_UNDER_WAY = frozenset({"running", "paused"})
 #: A result is shown to this many items, a list of jobs to this many rows.
 _MOST_ITEMS, _MOST_JOBS = 50, 100
 
@@ -59,10 +62,10 @@ def job_card(job: Job, *, note: str = "") -> str:
         ),
         f'<div style="margin:4px 0">{_status(job)}{_share(job)}</div>',
     ]
-    if not job.ended:
+    if not job.ended and (job.progress is not None or job.status in _UNDER_WAY):
         rows.append(_bar(job.progress))
     rows.append(f'<div style="{_SOFT}">{" · ".join(_facts(job))}</div>')
-    if job.message and not job.ended:
+    if job.message not in ("", job.status) and not job.ended:
         rows.append(f"<div>{_text(job.message)}</div>")
     if job.error is not None:
         rows.append(
@@ -85,14 +88,14 @@ def job_table(jobs: Sequence[Job]) -> str:
         return f'<div style="{_FONT}">No jobs.</div>'
     rows = [
         (
-            (_CELL, f"{_dot(job.status)}{_text(job.status)}"),
-            (_NUMBER, f"{job.progress:.0%}" if job.progress is not None else _dash(job)),
+            (_SHORT, f"{_dot(job.status)}{_text(job.status)}"),
+            (_SHORT, how_far(job.status, job.progress, unknown="unknown") or "–"),
             (_CELL, _text(job.title) or "–"),
             (_CELL, _where(job)),
-            (_NUMBER, duration(job.queued_time)),
-            (_NUMBER, duration(job.running_time) if job.running_time else "–"),
-            (_NUMBER, ago(job.created)),
-            (_NUMBER, f"<code>{_text(job.id)}</code>"),
+            (_SHORT, duration(job.queued_time)),
+            (_SHORT, duration(job.running_time) if job.running_time else "–"),
+            (_SHORT, ago(job.created)),
+            (_SHORT, f"<code>{_text(job.id)}</code>"),
         )
         for job in jobs[:_MOST_JOBS]
     ]
@@ -116,7 +119,7 @@ def log_lines(lines: Iterable[tuple[LogLine, int]], status: str, level: str) -> 
         return f'<div style="{_FONT};{_SOFT}">{_text(no_log_yet(status, level))}</div>'
     return (
         f'<div style="{_FONT};max-height:24em;overflow:auto">'
-        f'<table style="border-collapse:collapse;margin:0">{"".join(rows)}</table></div>'
+        f'<table style="{_TABLE};margin:0">{"".join(rows)}</table></div>'
     )
 
 
@@ -139,7 +142,7 @@ def result_table(items: Sequence[dict[str, Any]]) -> str:
                 (
                     (_CELL, first),
                     (_CELL, _text(asset.get("title") or key)),
-                    (_NUMBER, size(length) if isinstance(length, int) else "–"),
+                    (_SHORT, size(length) if isinstance(length, int) else "–"),
                     (
                         f"{_CELL};overflow-wrap:anywhere",
                         f"<code>{_text(_unsigned(asset.get('href', '')))}</code>",
@@ -177,8 +180,8 @@ def map_card(
             ("tile", "status", "runs at", ""),
             [
                 (
-                    (_NUMBER, _text(tile)),
-                    (_CELL, f"{_dot(status)}{_text(status)}"),
+                    (_SHORT, _text(tile)),
+                    (_SHORT, f"{_dot(status)}{_text(status)}"),
                     (_CELL, _text(where)),
                     (_CELL, _text(said)),
                 )
@@ -231,14 +234,8 @@ def _status(job: Job) -> str:
 
 
 def _share(job: Job) -> str:
-    if job.ended:
-        return ""
-    share = UNKNOWN if job.progress is None else f"{job.progress:.0%}"
-    return f' <span style="{_SOFT}">· {share}</span>'
-
-
-def _dash(job: Job) -> str:
-    return "–" if job.ended else "unknown"
+    share = how_far(job.status, job.progress)
+    return f' <span style="{_SOFT}">· {share}</span>' if share and not job.ended else ""
 
 
 def _bar(progress: float | None) -> str:
@@ -281,6 +278,6 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[tuple[str, str]]]) -> s
         for row in rows
     )
     return (
-        f'<table style="border-collapse:collapse;margin:4px 0"><thead><tr>{head}</tr></thead>'
+        f'<table style="{_TABLE};margin:4px 0"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table>"
     )

@@ -65,19 +65,26 @@ class Results(Sequence[JSON]):
         )
 
     def open(
-        self, assets: Sequence[str] | None = None, chunks: Mapping[str, int] | None = None
+        self,
+        assets: Sequence[str] | None = None,
+        chunks: Mapping[str, int] | None = None,
+        *,
+        crs: str = "",
     ) -> xarray.Dataset:
-        """The rasters as one data set, read when they are needed.
+        """The rasters as one data set on one grid, read when they are needed.
 
         :param assets: keys of the assets; None: every raster.
         :param chunks: sizes of dask's chunks; None: without dask.
+        :param crs: bring all to this one, such as ``EPSG:4326``; empty: their own.
+        :raises InvalidInput: when there is nothing to open, or they are in several CRS.
         """
         try:
             from cscale_core.workflows.opening import open_items
         except ImportError as error:
-            raise _missing("xarray and rasterio") from error
-        # Their links were fresh when they were asked for, which may be long ago.
-        return open_items(self.refresh(refused=False), assets=assets, chunks=chunks)
+            raise _missing("xarray or rasterio") from error
+        # Their links were good when they were asked for, which may be long ago.
+        items = self.refresh(refused=False)
+        return open_items(items, assets, chunks, crs=crs, fresh=self.refresh)
 
     def download(
         self, folder: Path | str, *, progress: Callable[..., object] | None = None

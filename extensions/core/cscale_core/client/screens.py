@@ -74,7 +74,7 @@ class NotebookScreen:
         # The text is for where HTML cannot be shown.
         data = {"text/html": html, "text/plain": scene.line()}
         if self._handle is None:
-            self._handle = output.DisplayHandle()
+            self._handle = output.DisplayHandle()  # type: ignore[no-untyped-call]
             self._handle.display(data, raw=True)
         else:
             self._handle.update(data, raw=True)

@@ -17,8 +17,9 @@ from cscale_core.client.connection import Connection
 from cscale_core.client.job import PATIENCE, Job, Progress
 from cscale_core.client.screens import Screen, screen
 from cscale_core.client.watching import Watch
-from cscale_core.client.words import MEANINGS, UNKNOWN, counted, duration, size
+from cscale_core.client.words import MEANINGS, counted, duration, how_far, size
 from cscale_core.errors import CScaleError, NotFound
+from cscale_core.jobs.model import JobStatus
 from cscale_core.untrusted import plain
 
 _BAR_WIDTH = 30
@@ -56,13 +57,6 @@ def times(job: Job) -> str:
     return ", ".join(said)
 
 
-def share(job: Job) -> str:
-    """How far it is, never a number that nobody stated."""
-    if job.progress is not None:
-        return f"{job.progress:.0%}"
-    return "" if job.ended else UNKNOWN
-
-
 @dataclass(frozen=True)
 class JobScene:
     """A job as somebody sees it who waits for it.
@@ -86,7 +80,7 @@ class JobScene:
             (f"  {MEANINGS[job.status]}", _style(job)),
         )
         grid.add_row(head)
-        if not job.ended or job.progress is not None:
+        if not job.ended and (job.progress is not None or job.status == JobStatus.RUNNING):
             bar = Table.grid(padding=(0, 1))
             bar.add_row(
                 ProgressBar(
@@ -95,12 +89,12 @@ class JobScene:
                     completed=job.progress or 0.0,
                     width=_BAR_WIDTH,
                 ),
-                Text(share(job)),
+                Text(how_far(job.status, job.progress)),
             )
             grid.add_row(bar)
         facts = " · ".join(filter(None, (times(job), moved(job))))
         grid.add_row(Text(facts, style="dim"))
-        if job.message and not job.ended:
+        if job.message not in ("", job.status) and not job.ended:
             grid.add_row(Text(plain(job.message)))
         if self.note or self.remark:
             grid.add_row(Text(self.note or self.remark, style="yellow"))

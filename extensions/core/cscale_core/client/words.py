@@ -50,6 +50,13 @@ def size(count: int) -> str:
     return f"{value / _STEP:.1f} TiB"
 
 
+def how_far(status: str, progress: float | None, unknown: str = UNKNOWN) -> str:
+    """How far a job is: never a number that nobody stated, and nothing while it waits."""
+    if progress is not None:
+        return f"{progress:.0%}"
+    return unknown if status == JobStatus.RUNNING else ""
+
+
 def moment(text: str | None) -> datetime | None:
     """A time as the API writes it."""
     return datetime.fromisoformat(text) if text else None
