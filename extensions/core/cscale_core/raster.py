@@ -7,7 +7,6 @@ rasterio (extras ``lab``, ``openeo`` or ``spark``).
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -123,37 +122,32 @@ def _fixed_scale(dataset: Any, grid: Grid) -> dict[str, float]:
     }
 
 
-def read(source: Source, grid: Grid, resampling: str = "nearest") -> FloatArray:
+def read(source: Source, grid: Grid, resampling: str = "nearest", driver: str = "") -> FloatArray:
     """The source's band on the grid.
 
     :param resampling: a name of ``rasterio.enums.Resampling`` (``nearest``, ``bilinear``,
         ``cubic``, ``average``, ...); weights of missing pixels are left out.
+    :param driver: the only format of GDAL that is tried, as some may name files of this machine;
+        empty: all.
     :returns: float32, shape (height, width); NaN outside the source and where it has no data.
     :raises DamagedData: when the file cannot be opened or decoded.
     """
-    values: FloatArray = _numbers(source, grid, resampling, "float32")
+    values: FloatArray = _numbers(source, grid, resampling, "float32", driver)
     if source.scale != 1.0 or source.offset != 0.0:
         values = values * np.float32(source.scale) + np.float32(source.offset)
     return values
 
 
 def read_exactly(
-    source: Source, grid: Grid, resampling: str = "nearest", drivers: Sequence[str] | None = None
+    source: Source, grid: Grid, resampling: str = "nearest", driver: str = ""
 ) -> npt.NDArray[np.float64]:
-    """As :func:`read`, in float64, which holds every integer of up to 53 bits.
-
-    :param drivers: the only formats of GDAL that are tried; some may name files of this machine.
-    """
-    values = _numbers(source, grid, resampling, "float64", drivers)
+    """As :func:`read`, in float64, which holds every integer of up to 53 bits."""
+    values = _numbers(source, grid, resampling, "float64", driver)
     return values * source.scale + source.offset
 
 
 def _numbers(
-    source: Source,
-    grid: Grid,
-    resampling: str,
-    dtype: str,
-    drivers: Sequence[str] | None = None,
+    source: Source, grid: Grid, resampling: str, dtype: str, driver: str
 ) -> npt.NDArray[Any]:
     """The digital numbers, NaN where there are none.
 
@@ -161,7 +155,7 @@ def _numbers(
     """
     try:
         with (
-            rasterio.open(source.href, driver=drivers) as dataset,
+            rasterio.open(source.href, driver=driver or None) as dataset,
             WarpedVRT(
                 dataset,
                 crs=grid.crs,

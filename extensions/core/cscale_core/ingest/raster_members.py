@@ -52,6 +52,11 @@ def is_raster(name: str, media_type: str = "") -> bool:
     return said in ("image/tiff", "image/jp2") or Path(name).suffix.lower() in DRIVERS
 
 
+def driver_of(name: str) -> str:
+    """The one format of GDAL in which a file of this name is opened."""
+    return DRIVERS.get(Path(name.partition("?")[0]).suffix.lower(), "GTiff")
+
+
 def raster_members(
     name: str | Path, bands: Sequence[str] = (), *, statistics: bool = True
 ) -> dict[str, Any]:
@@ -64,8 +69,7 @@ def raster_members(
     :param statistics: of all pixels; without them only the header is read. netCDF has none.
     :raises DamagedData: when it cannot be read, or has no place in a CRS.
     """
-    suffix = Path(str(name).partition("?")[0]).suffix.lower()
-    driver = DRIVERS.get(suffix, "GTiff")
+    driver = driver_of(str(name))
     try:
         with warnings.catch_warnings():
             # Said by the error below.

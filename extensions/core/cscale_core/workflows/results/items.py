@@ -73,12 +73,12 @@ def described_items(
     whole: dict[str, dict[str, Any]] = {}
     moments: dict[datetime, dict[str, dict[str, Any]]] = {}
     for key, asset in assets.items():
-        moment = _moment(asset)
+        moment = moment_of(asset)
         if moment is None:
             whole[key] = asset
             continue
         there = moments.setdefault(moment, {})
-        plain = _without_stamp(key, moment)
+        plain = without_stamp(key, moment)
         name = plain if plain and plain not in there else key
         there[name] = {member: value for member, value in asset.items() if member != "datetime"}
     first = [described_item(whole, identifier=identifier, **about)] if whole or not moments else []
@@ -180,7 +180,8 @@ def _unwrapped(bbox: Sequence[float]) -> tuple[float, float, float, float]:
     return (west, south, east + 360 if west > east else east, north)
 
 
-def _moment(asset: Mapping[str, Any]) -> datetime | None:
+def moment_of(asset: Mapping[str, Any]) -> datetime | None:
+    """The ``datetime`` that an asset states of itself (UTC)."""
     try:
         found = datetime.fromisoformat(str(asset["datetime"]))
     except (KeyError, ValueError):
@@ -188,7 +189,8 @@ def _moment(asset: Mapping[str, Any]) -> datetime | None:
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
-def _without_stamp(key: str, moment: datetime) -> str:
+def without_stamp(key: str, moment: datetime) -> str:
+    """An asset's key without this time at its end."""
     match = _STAMP.search(key)
     if match is None or "".join(match.groups()[:3]) != moment.strftime("%Y%m%d"):
         return key
