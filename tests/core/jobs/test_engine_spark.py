@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from cscale_core.errors import InvalidInput
 from cscale_core.jobs import spark_submit
 from cscale_core.jobs.engines.spark import SparkEngine
-from cscale_core.jobs.engines.spark import engine as engine_module
+from cscale_core.jobs.engines.spark.local import running as engine_module
 from cscale_core.jobs.engines.spark.output import log_entries
 from cscale_core.jobs.manager import JobManager
 from cscale_core.jobs.model import Job, JobSpec, JobStatus
@@ -160,7 +160,7 @@ async def test_restarted_server_finds_the_application_running(world: World) -> N
     running = await world.until(job.id, lambda job: job.status == JobStatus.RUNNING)
     pid = running.engine_id
     await world.restart()
-    (world.engine.work_dir(job.id) / "go").touch()
+    (world.engine.local.work_dir(job.id) / "go").touch()
     ended = await world.ended(job.id)
     assert ended.status == JobStatus.FINISHED
     assert ended.engine_id == pid
@@ -176,7 +176,7 @@ async def test_application_that_ended_while_no_server_ran_is_still_a_result(
     job = await world.manager.submit(spec())
     await world.until(job.id, lambda job: job.status == JobStatus.RUNNING)
     await world.manager.stop()
-    process = SparkProcess.attach(world.engine.work_dir(job.id))
+    process = SparkProcess.attach(world.engine.local.work_dir(job.id))
     await asyncio.to_thread(wait_for_end, process)
     world.manager = world.new_manager()
     await world.manager.start()
@@ -189,7 +189,7 @@ async def test_application_that_vanished_is_lost_with_an_explanation(world: Worl
     job = await world.manager.submit(spec())
     await world.until(job.id, lambda job: job.status == JobStatus.RUNNING)
     await world.manager.stop()
-    os.killpg(SparkProcess.attach(world.engine.work_dir(job.id)).pid, signal.SIGKILL)
+    os.killpg(SparkProcess.attach(world.engine.local.work_dir(job.id)).pid, signal.SIGKILL)
     world.manager = world.new_manager()
     await world.manager.start()
     ended = await world.ended(job.id)
@@ -225,7 +225,7 @@ async def test_cancel_stops_the_application(world: World) -> None:
     world.program("say('up'); time.sleep(60)")
     job = await world.manager.submit(spec())
     await world.until(job.id, lambda job: job.status == JobStatus.RUNNING)
-    process = SparkProcess.attach(world.engine.work_dir(job.id))
+    process = SparkProcess.attach(world.engine.local.work_dir(job.id))
     await world.manager.cancel(job.id)
     assert (await world.ended(job.id)).status == JobStatus.CANCELED
     assert process.poll() is not None
@@ -240,7 +240,7 @@ async def test_second_application_waits_and_can_be_canceled_while_it_waits(world
     await world.until(two.id, lambda job: job.status == JobStatus.QUEUED)
     await world.manager.cancel(two.id)
     assert (await world.ended(two.id)).status == JobStatus.CANCELED
-    assert not world.engine.work_dir(two.id).exists()
+    assert not world.engine.local.work_dir(two.id).exists()
     three = await world.manager.submit(spec())
     await world.manager.cancel(one.id)
     await world.ended(one.id)
@@ -251,10 +251,10 @@ async def test_work_folder_goes_with_the_job(world: World) -> None:
     world.program("items()")
     job = await world.manager.submit(spec())
     await world.ended(job.id)
-    assert world.engine.work_dir(job.id).exists()
+    assert world.engine.local.work_dir(job.id).exists()
     await asyncio.sleep(0.1)
     await world.manager.delete(job.id)
-    assert not world.engine.work_dir(job.id).exists()
+    assert not world.engine.local.work_dir(job.id).exists()
 
 
 @pytest.mark.parametrize(
