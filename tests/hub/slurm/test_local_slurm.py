@@ -93,7 +93,7 @@ def submitted(config: SlurmConfig, script: str) -> str:
 
 
 def state(daemons: Daemons, job: str) -> str:
-    return daemons.run("squeue", "-h", "-t", "all", "-j", job, "-o", "%T").stdout.strip()
+    return daemons.command("squeue", "-h", "-t", "all", "-j", job, "-o", "%T").stdout.strip()
 
 
 def left(config: SlurmConfig) -> list[int]:

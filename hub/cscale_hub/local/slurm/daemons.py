@@ -76,9 +76,9 @@ class Daemons:
 
         It would find out by itself, but takes minutes.
         """
-        lost = self.run("squeue", "-h", "-t", "running,completing", "-o", "%A").stdout.split()
+        lost = self.command("squeue", "-h", "-t", "running,completing", "-o", "%A").stdout.split()
         if lost:
-            self.run("scontrol", "requeue", ",".join(dict.fromkeys(lost)))
+            self.command("scontrol", "requeue", ",".join(dict.fromkeys(lost)))
 
     def prepare(self) -> None:
         """Folders, keys and files; keys are kept from one start to the next."""
@@ -156,7 +156,7 @@ class Daemons:
 
     def start_controller(self) -> None:
         self.spawn("slurmctld", "-D")
-        self._until(lambda: self.run("scontrol", "ping").returncode == 0, "slurmctld")
+        self._until(lambda: self.command("scontrol", "ping").returncode == 0, "slurmctld")
 
     def start_node(self) -> None:
         self.spawn("slurmd", "-D", "-N", NODE)
@@ -208,13 +208,13 @@ class Daemons:
 
     # -- what a user and an administrator do ---------------------------------------------------
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """One of Slurm's commands on this cluster.
 
         :raises subprocess.TimeoutExpired: after a minute.
         """
         return subprocess.run(
-            [program(command[0]), *command[1:]],
+            [program(words[0]), *words[1:]],
             env=self.environment,
             capture_output=True,
             text=True,
@@ -225,6 +225,6 @@ class Daemons:
     def takes_jobs(self) -> bool:
         """Whether the controller answers and has its node."""
         # A state with a star is that of a node that has not answered yet.
-        return self.run("sinfo", "-h", "-N", "-n", NODE, "-o", "%T").stdout.split()[:1] in (
+        return self.command("sinfo", "-h", "-N", "-n", NODE, "-o", "%T").stdout.split()[:1] in (
             [state] for state in _UP
         )
