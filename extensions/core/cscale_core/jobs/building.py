@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cscale_core.identity.tokens import TokenSource
 from cscale_core.jobs.engine import Engine
@@ -32,21 +32,29 @@ def build_manager(
     tokens: TokenSource,
     on_change: Callable[[Job], None],
     *,
+    on_delete: Callable[[str], None] = lambda job_id: None,
     ui_base: str | None = None,
 ) -> JobManager:
     """The manager with all engines of a site.
 
     :param data_dir: folder of the job list and of the work folders; may be NFS.
+    :param on_delete: hears the ids of jobs that were deleted.
     :param ui_base: path behind the hub under which a local port is proxied, ``{port}`` in it;
         default: jupyter-server-proxy's, below ``JUPYTERHUB_SERVICE_PREFIX``.
     """
     if ui_base is None:
         ui_base = os.environ.get("JUPYTERHUB_SERVICE_PREFIX", "/").rstrip("/") + "/proxy/{port}"
+
+    async def results(job_id: str, refused: bool) -> list[dict[str, Any]]:
+        return await manager.results(job_id, refused)
+
     engines: dict[EngineName, Engine] = {
-        "staging": StagingEngine(site, http, tokens),
+        "staging": StagingEngine(site, http, tokens, results=results),
         "openeo": OpenEOEngine(site, tokens),
         "spark": SparkEngine(site, data_dir / "spark", ui_base=ui_base),
     }
     if site.slurm:
         engines["slurm"] = SlurmEngine(site, tokens)
-    return JobManager(site, JobStore(data_dir / "jobs.sqlite"), engines, on_change)
+    store = JobStore(data_dir / "jobs.sqlite")
+    manager = JobManager(site, store, engines, on_change, on_delete=on_delete)
+    return manager
