@@ -17,10 +17,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
-from pydantic import ValidationError
-
 from cscale_core.errors import Conflict, CScaleError, InvalidInput
 from cscale_core.jobs.bells import Bells
+from cscale_core.jobs.cloning import with_changes
 from cscale_core.jobs.engine import Engine
 from cscale_core.jobs.lease import Lease
 from cscale_core.jobs.model import (
@@ -48,9 +47,6 @@ BACKUP_SECONDS = 3600.0
 #: Seconds after which who waits for log lines asks for them again.
 ATTEND_SECONDS = 20.0
 LONGEST_KEY = 200
-CLONE_CHANGES = frozenset({"title", "backend", "process", "options", "vo", "output"})
-"""Members of the spec that a clone may have different from the job that it repeats."""
-
 #: What an engine writes to. An openEO back end keeps the results where it wants.
 _PLACES: Mapping[EngineName, str] = {"staging": "products", "spark": "home", "slurm": "home"}
 
@@ -239,21 +235,17 @@ class JobManager:
         cloned_from: str = "",
         publishes: str = "",
     ) -> Job:
-        if len(key) > LONGEST_KEY:
-            raise InvalidInput(f"An idempotency key has at most {LONGEST_KEY} characters.")
         if self._stopping:
             raise Conflict("The server is stopping.", retryable=True)
-        fingerprint = _fingerprint(asked)
-        if key:
-            known = await self.store.ask(self.store.keyed, key, fingerprint)
-            if known is not None:
-                return known
+        known = await self._known(key, asked)
+        if known is not None:
+            return known
         checked = await self._engine(spec).check(self._placed(spec))
         job, new = await asyncio.to_thread(
             self.store.create,
             checked,
             key,
-            asked=fingerprint,
+            asked=_fingerprint(asked),
             owner=self.site.user,
             cloned_from=cloned_from,
             publishes=publishes,
@@ -261,6 +253,14 @@ class JobManager:
         if new:
             self._begin(job)
         return job
+
+    async def _known(self, key: str, asked: dict[str, Any]) -> Job | None:
+        """The job that was made with a key, whatever became of what it was made from."""
+        if len(key) > LONGEST_KEY:
+            raise InvalidInput(f"An idempotency key has at most {LONGEST_KEY} characters.")
+        if not key:
+            return None
+        return await self.store.ask(self.store.keyed, key, _fingerprint(asked))
 
     def _engine(self, spec: JobSpec) -> Engine:
         engine = self._engines.get(spec.engine)
@@ -345,28 +345,19 @@ class JobManager:
         """A new job that computes the same as another, whatever became of that.
 
         :param suggested: with the options that the failure suggested.
-        :param changes: members of the spec that become others, of :data:`CLONE_CHANGES`.
-            ``options`` are laid over those of the job; null removes one.
+        :param changes: members of the spec that become others, as
+            :func:`cscale_core.jobs.cloning.with_changes` takes them.
         :raises NotFound: when there is no such job.
         :raises InvalidInput: when a change is not known, or the engine cannot run the new job.
         """
-        given = dict(changes or {})
-        unknown = sorted(set(given) - CLONE_CHANGES)
-        if unknown:
-            raise InvalidInput(
-                f"A clone cannot change {', '.join(unknown)}.",
-                hint=f"It can change {', '.join(sorted(CLONE_CHANGES))}.",
-            )
+        different = dict(changes or {})
+        asked = {"clone": job_id, "suggested": suggested, "changes": different}
+        known = await self._known(idempotency_key, asked)
+        if known is not None:
+            return known
         job = await self.get(job_id)
         spec = self._engine(job.spec).clone(job, suggested=suggested)
-        if "options" in given:
-            laid = {**spec.options, **given["options"]}
-            given["options"] = {name: value for name, value in laid.items() if value is not None}
-        try:
-            spec = JobSpec.model_validate({**spec.model_dump(), **given})
-        except ValidationError as error:
-            raise InvalidInput(f"The changes are not right: {error}") from error
-        asked = {"clone": job_id, "suggested": suggested, "changes": dict(changes or {})}
+        spec = with_changes(spec, different)
         return await self._submit(spec, idempotency_key, asked=asked, cloned_from=job_id)
 
     async def delete(self, job_id: str) -> None:
@@ -476,6 +467,10 @@ class JobManager:
 
         :raises Conflict: when the job has not finished, or has no result items.
         """
+        asked = {"publish": job_id}
+        known = await self._known(idempotency_key, asked)
+        if known is not None:
+            return known
         job = await self.get(job_id)
         if job.status != JobStatus.FINISHED:
             raise Conflict(
@@ -491,7 +486,6 @@ class JobManager:
             area=job.spec.area,
             period=job.spec.period,
         )
-        asked = {"publish": job_id}
         return await self._submit(spec, idempotency_key, asked=asked, publishes=job_id)
 
     # -- the file of the list ------------------------------------------------------------------

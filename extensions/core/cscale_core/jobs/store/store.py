@@ -413,11 +413,8 @@ class JobStore:
             job = self._find(connection, identifier)
             resting = job.status == JobStatus.PAUSED
             if job.wanted == "cancel" or not (resting or job.wanted == "pause"):
-                raise Conflict(
-                    f"Job {identifier} is {job.status}"
-                    + (" and is being canceled." if job.wanted == "cancel" else "."),
-                    hint="Only a paused job can go on.",
-                )
+                state = "being canceled" if job.wanted == "cancel" else job.status.value
+                raise Conflict(f"Job {identifier} is {state}; only a paused job can go on.")
             changes: dict[str, Any] = {"wanted": "", "message": "going on"}
             if resting:
                 changes["status"] = JobStatus.QUEUED
