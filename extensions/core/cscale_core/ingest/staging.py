@@ -38,7 +38,7 @@ from cscale_core.ingest.files import PlannedFile, StoredFile, stated_checksum
 from cscale_core.ingest.names import ITEM_FILE, asset_names, item_prefix
 from cscale_core.ingest.notes import StagingNotes
 from cscale_core.ingest.pace import Pace
-from cscale_core.ingest.transfer import Transfer
+from cscale_core.ingest.transfer import OneAtATime, Transfer
 from cscale_core.objects import PART_SIZE, ObjectStore
 from cscale_core.site import Grant, Site
 
@@ -400,6 +400,7 @@ async def stage(
     notes: StagingNotes | None = None,
     renew: Renew | None = None,
     finish: Finish | None = None,
+    one_at_a_time: OneAtATime | None = None,
     part_size: int = PART_SIZE,
 ) -> list[dict[str, Any]]:
     """Do what was planned.
@@ -413,6 +414,7 @@ async def stage(
     :param renew: asked for another address of a file when its source answers that it may not be
         read (401, 403, 410), as links that are signed end.
     :param finish: gives an item its last form, after its files have arrived.
+    :param one_at_a_time: shared with stagings that run beside this one.
     :param part_size: bytes of a part, at least 5 MiB.
     :returns: the published items, in the order of the plan, with three addresses an asset.
     :raises DamagedData: when files are not what their items state; the others were still brought.
@@ -429,6 +431,7 @@ async def stage(
         counter.bytes,
         notes=notes,
         renew=renew,
+        one_at_a_time=one_at_a_time,
         part_size=part_size,
     )
     try:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 import httpx
 
@@ -27,6 +28,20 @@ from cscale_core.objects import PART_SIZE, ObjectHead, ObjectStore, Upload
 _logger = logging.getLogger(__name__)
 
 _STEP = 8 * 1024 * 1024
+
+
+class OneAtATime:
+    """Lets one transfer at a time bring an object; the next then finds that it is there.
+
+    Shared by the stagings of a process, which may be asked for the same products at once.
+    """
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[ObjectAddress, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, address: ObjectAddress) -> asyncio.Lock:
+        """The lock of an object."""
+        return self._locks.setdefault(address, asyncio.Lock())
 
 
 class Transfer:
@@ -49,6 +64,7 @@ class Transfer:
         *,
         notes: StagingNotes | None = None,
         renew: Renew | None = None,
+        one_at_a_time: OneAtATime | None = None,
         part_size: int = PART_SIZE,
         first_pause: float = 0.5,
     ) -> None:
@@ -58,6 +74,7 @@ class Transfer:
         self._on_bytes = on_bytes
         self._notes = notes
         self._renew = renew
+        self._one_at_a_time = one_at_a_time or OneAtATime()
         self._part_size = part_size
         self._first_pause = first_pause
         self.resting = False
@@ -69,10 +86,11 @@ class Transfer:
         :raises StorageFull: when the store has no room.
         :raises UpstreamError: when the source fails for good.
         """
-        stored = await self._brought(file)
-        if self._notes is not None:
-            await self._notes.done(file.address, stored.sha256)
-        return stored
+        async with self._one_at_a_time.of(file.address):
+            stored = await self._brought(file)
+            if self._notes is not None:
+                await self._notes.done(file.address, stored.sha256)
+            return stored
 
     async def _brought(self, file: PlannedFile) -> StoredFile:
         note = self._notes.upload(file.address) if self._notes is not None else None

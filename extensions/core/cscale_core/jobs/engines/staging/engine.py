@@ -31,6 +31,7 @@ from cscale_core.ingest.staging import (
     plan,
     stage,
 )
+from cscale_core.ingest.transfer import OneAtATime
 from cscale_core.jobs.engine import Engine, JobHandle, Outcome
 from cscale_core.jobs.engines.staging.estimate import estimate
 from cscale_core.jobs.engines.staging.process import (
@@ -95,6 +96,7 @@ class StagingEngine(Engine):
         self._part_size = part_size
         self._store = ObjectStore(site)
         self._turn = asyncio.Semaphore(CONCURRENT)
+        self._one_at_a_time = OneAtATime()
         self._seen: tuple[float, BackendState] | None = None
 
     # -- before it runs ------------------------------------------------------------------------
@@ -239,14 +241,18 @@ class StagingEngine(Engine):
                 notes=notes,
                 renew=renew,
                 finish=finish,
+                one_at_a_time=self._one_at_a_time,
                 part_size=self._part_size,
             )
         except StagingCanceled as stopped:
             return await self._canceled(notes, stopped.hint)
         except StagingPaused as stopped:
             return Outcome.paused(f"paused. {stopped.hint}")
+        finally:
+            # A report may still wait for its turn, and the end does not.
+            await last.write()
         await handle.log(last.message)
-        usage: dict[str, Any] = {"files": last.files, "bytes": last.bytes}
+        usage = last.usage
         message = last.message
         if process.register_items:
             handle.report(_STAGED, "registering")
@@ -323,7 +329,7 @@ class _Progress:
 
     def __init__(self, handle: JobHandle) -> None:
         self._handle = handle
-        self.files = self.bytes = 0
+        self._transferred: Transferred | None = None
         self.message = ""
 
     def __call__(
@@ -335,18 +341,33 @@ class _Progress:
         message: str,
         /,
     ) -> None:
-        self.files, self.bytes, self.message = files_done, bytes_done, message
+        self.message = message
+        self._transferred = Transferred(
+            files_done=files_done,
+            files_total=files_total,
+            bytes_done=bytes_done,
+            bytes_total=bytes_total,
+        )
         share = bytes_done / bytes_total if bytes_total else files_done / max(1, files_total)
         self._handle.report(
             _STAGED * share,
             f"{files_done} of {files_total} files; {message}",
-            Transferred(
-                files_done=files_done,
-                files_total=files_total,
-                bytes_done=bytes_done,
-                bytes_total=bytes_total,
-            ),
+            self._transferred,
         )
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """Files and bytes that are there."""
+        moved = self._transferred
+        return {"files": moved.files_done, "bytes": moved.bytes_done} if moved else {}
+
+    async def write(self) -> None:
+        """Write the last of it, whatever happens next."""
+        if self._transferred is not None:
+            try:
+                await self._handle.update(transferred=self._transferred)
+            except CScaleError as error:
+                _logger.warning("progress of job %s not written: %s", self._handle.job.id, error)
 
 
 class _FreshLinks:
