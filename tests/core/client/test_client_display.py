@@ -23,7 +23,7 @@ from IPython.utils.capture import capture_output
 from cscale_core.client import Job, Jobs, JobTable, map_jobs, screens
 from cscale_core.client.connection import Connection
 from cscale_core.client.waiting import JobScene
-from tests.core.client.conftest import ROOT, PlayedServer, play
+from tests.core.client.played_server import ROOT, PlayedServer, play
 from tests.core.client.server_process import TOKEN
 from tests.core.client.test_client_map import builder
 

@@ -14,7 +14,7 @@ import pytest
 from cscale_core.client import Job, JobFailed, Jobs, JobSpec, NotEnded, ServerAway, Workspace
 from cscale_core.client.watching import Watch
 from cscale_core.errors import Conflict, InvalidInput, LoginRequired, NotFound
-from tests.core.client.conftest import PlayedServer, play
+from tests.core.client.played_server import PlayedServer, play
 from tests.core.client.server_process import TOKEN
 
 Eventually = Callable[..., None]

@@ -15,7 +15,7 @@ import pytest
 from cscale_core.client import Jobs, JobSpec, NotEnded, map_jobs
 from cscale_core.client.areas import Tile
 from cscale_core.errors import Conflict, InvalidInput, UpstreamError
-from tests.core.client.conftest import ROOT, PlayedServer, play
+from tests.core.client.played_server import ROOT, PlayedServer, play
 from tests.core.client.server_process import TOKEN
 
 AREA = [0.0, 40.0, 2.0, 41.0]

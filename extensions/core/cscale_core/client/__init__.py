@@ -17,6 +17,7 @@ from cscale_core.client.connection import ServerAway
 from cscale_core.client.job import Job, JobFailed
 from cscale_core.client.joblist import Jobs, JobTable
 from cscale_core.client.mapping import MappedJobs, map_jobs
+from cscale_core.client.results import Results
 from cscale_core.client.waiting import NotEnded
 from cscale_core.client.workspace import Workspace, here
 from cscale_core.jobs.model import JobSpec
@@ -29,6 +30,7 @@ __all__ = [
     "Jobs",
     "MappedJobs",
     "NotEnded",
+    "Results",
     "ServerAway",
     "Workspace",
     "here",

@@ -155,6 +155,14 @@ def result_table(items: Sequence[dict[str, Any]]) -> str:
     return f'<div style="{_FONT}">{_table(("item", "file", "size", "address"), rows)}{rest}</div>'
 
 
+def progress_card(share: float | None, facts: str, said: str) -> str:
+    """Something under way, with a bar."""
+    return (
+        f'<div style="{_BOX}">{_bar(share)}<div style="{_SOFT}">{_text(facts)}</div>'
+        f"<div>{_text(said)}</div></div>"
+    )
+
+
 def map_card(
     title: str,
     shares: Sequence[tuple[str, int]],

@@ -181,6 +181,10 @@ class Job:
         """The key it was submitted with."""
         return str(self._all().get("idempotency_key", ""))
 
+    def summary(self) -> JSON:
+        """What the list says of it, as the server wrote it."""
+        return dict(self._document)
+
     def as_dict(self) -> JSON:
         """Everything that the server says of it."""
         return dict(self._all())

@@ -138,7 +138,7 @@ class Jobs:
             raise InvalidInput("Say what to find: a title, a process, or both.")
         found = [job for job in self.list() if title is None or job.title == title]
         if process is not None:
-            wanted = fingerprint(_as_process(process))
+            wanted = fingerprint(as_process(process))
             found = [job for job in found if fingerprint(job.spec.process) == wanted]
         return JobTable(found)
 
@@ -225,7 +225,7 @@ class Jobs:
         :param members: as of :meth:`submit`, and ``format``.
         """
         saved_as = members.pop("format", "GTiff")
-        process = _as_process(graph)
+        process = as_process(graph)
         if not isinstance(process.get("process_graph"), Mapping):
             raise InvalidInput("This is not a process graph.", hint=_GRAPH_HINT)
         process["process_graph"] = saving(process["process_graph"], saved_as)
@@ -334,8 +334,11 @@ def _spec(engine: str, process: JSON | None, members: JSON) -> JobSpec:
     return spec_of({"engine": engine, "process": process, "inputs": inputs, **members})
 
 
-def _as_process(graph: Any) -> JSON:
-    """What a spec has as ``process``, from it or from a process graph in one of its forms."""
+def as_process(graph: Any) -> JSON:
+    """What a spec has as ``process``, from it or from a process graph in one of its forms.
+
+    :raises InvalidInput: when it is neither.
+    """
     flat = getattr(graph, "flat_graph", None)
     if callable(flat):
         return {"process_graph": dict(flat())}

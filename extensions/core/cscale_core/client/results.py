@@ -87,17 +87,25 @@ class Results(Sequence[JSON]):
         return open_items(items, assets, chunks, crs=crs, fresh=self.refresh)
 
     def download(
-        self, folder: Path | str, *, progress: Callable[..., object] | None = None
+        self,
+        folder: Path | str,
+        *,
+        assets: Sequence[str] | None = None,
+        progress: bool | Callable[[int, int, int, int | None, str], object] = True,
     ) -> list[Path]:
-        """Bring every file into a folder; what is there already, whole or in part, is kept.
+        """Bring the files into a folder. The same call again goes on; what is there, is kept.
 
+        :param assets: keys of the assets; None: all that can be read from here.
+        :param progress: show a bar; or call this with files that are there, files, bytes that are
+            there, bytes (None: not known), and a sentence.
         :returns: the files.
         """
+        from cscale_core.client.downloading import shown
         from cscale_core.ingest.downloads import download
 
-        return download(
-            self.refresh(refused=False), Path(folder), fresh=self.refresh, progress=progress
-        )
+        items = self.refresh(refused=False)
+        with shown(progress) as tell:
+            return download(items, folder, assets=assets, fresh=self.refresh, progress=tell)
 
     def addresses(self) -> list[str]:
         """Where the files are: ``s3://`` where they are in a bucket, else as they are given."""
