@@ -45,8 +45,11 @@ class ObjectStoreAccess:
     endpoint: str
     region: str
 
-    def environment(self) -> AbstractContextManager[Any]:
-        """A GDAL environment with fresh credentials, for one thread."""
+    def environment(self, *, anew: bool = False) -> AbstractContextManager[Any]:
+        """A GDAL environment with fresh credentials, for one thread.
+
+        :param anew: nothing that was read of an object before is taken for it now.
+        """
         https = self.endpoint.startswith("https://")
         environment: AbstractContextManager[Any] = rasterio.Env(
             AWSSession(
@@ -55,6 +58,7 @@ class ObjectStoreAccess:
             ),
             AWS_HTTPS="YES" if https else "NO",
             AWS_VIRTUAL_HOSTING="FALSE",
+            CPL_VSIL_CURL_NON_CACHED="/vsis3/" if anew else "",
             **_GDAL,
         )
         return environment

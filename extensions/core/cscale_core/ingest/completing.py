@@ -77,7 +77,7 @@ def _completed(asset: dict[str, Any], address: ObjectAddress, site: Site) -> dic
     from cscale_core.raster import ObjectStoreAccess
 
     try:
-        with ObjectStoreAccess(site.s3.endpoint, site.s3.region).environment():
+        with ObjectStoreAccess(site.s3.endpoint, site.s3.region).environment(anew=True):
             known = raster_members(f"/vsis3/{address.bucket}/{address.key}", statistics=False)
     except DamagedData:
         # A picture without a place: the transfer has found that it can be read.

@@ -82,7 +82,7 @@ def _projected(system: CRS, bounds: Sequence[float]) -> BaseGeometry | None:
         return None
     north, south = (_holds(system, bounds, latitude) for latitude in (90.0, -90.0))
     if not north and not south and not _crosses(ring):
-        return Polygon(ring)
+        return _plain(Polygon(ring))
     fixed: BaseGeometry = antimeridian.fix_polygon(
         Polygon(ring),
         force_north_pole=north,
@@ -107,6 +107,12 @@ def _on_the_earth(
             point for x, y in zip(xs, ys, strict=True) for point in _on_the_earth(system, [x], [y])
         ]
     return [point for point in pairs if all(map(math.isfinite, point))]
+
+
+def _plain(area: BaseGeometry) -> BaseGeometry:
+    """Without the points that a straight line passes at less than a metre, or a 10,000th."""
+    west, south, east, north = area.bounds
+    return area.simplify(min(1e-5, 1e-4 * min(east - west, north - south)))
 
 
 def _edge(bounds: Sequence[float]) -> tuple[list[float], list[float]]:

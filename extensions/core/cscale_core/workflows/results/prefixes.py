@@ -186,7 +186,7 @@ class _Prefix:
 
     def asset(self, found: _Found, *, whole: bool) -> dict[str, Any]:
         address = ObjectAddress(self._root.bucket, self._root.key + found.name)
-        with self._access.environment():
+        with self._access.environment(anew=True):
             members = _header(f"/vsis3/{address.bucket}/{address.key}", found, statistics=whole)
         if whole:
             members["file:checksum"] = self._checksum(address, found.size)
