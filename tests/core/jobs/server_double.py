@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 from cscale_core.jobs.engine import Engine, JobHandle, Outcome
 from cscale_core.jobs.lease import Lease
 from cscale_core.jobs.manager import JobManager
-from cscale_core.jobs.model import EngineName, JobSpec, JobStatus
+from cscale_core.jobs.model import EngineName, Job, JobSpec, JobStatus
 from cscale_core.jobs.store import JobStore
 from cscale_core.site import Catalogue, S3Site, Site
 
@@ -69,6 +69,9 @@ class Counting(Engine):
 
     def _sent(self, job_id: str) -> bool:
         return self.remote.exists() and job_id in self.remote.read_text().split()
+
+    def attend(self, job: Job) -> None:
+        say(attends=job.id)
 
     async def run(self, handle: JobHandle) -> Outcome:
         die_at("engine begins")
@@ -132,7 +135,7 @@ async def main() -> None:
         store,
         {"staging": Counting(Path(sys.argv[2]))},
         heard,
-        on_delete=lambda job_id: say(deleted=job_id),
+        on_delete=lambda job_id, revision: say(deleted=job_id),
         lease=Lease(store, beat=0.2, patience=float(os.environ.get("PATIENCE", "60"))),
     )
     await manager.start()

@@ -111,7 +111,7 @@ class World:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.told: list[Job] = []
-        self.deleted: list[str] = []
+        self.deleted: list[tuple[str, int]] = []
         self.staging = Scripted()
         self.spark = Resting()
         self.manager = self.new_manager()
@@ -127,7 +127,7 @@ class World:
             JobStore(self.path),
             engines,
             self.told.append,
-            on_delete=self.deleted.append,
+            on_delete=lambda *what: self.deleted.append(what),
         )
 
     async def until(self, job: Job | str, status: JobStatus) -> Job:
@@ -405,10 +405,10 @@ async def test_deletion_is_told_and_kept(world: World) -> None:
     job = await world.ended()
     seen = (await world.manager.changes()).revision
     await world.manager.delete(job.id)
-    assert world.deleted == [job.id]
+    assert world.deleted == [(job.id, seen + 1)]
     assert (await world.manager.changes(seen)).deleted == [job.id]
     await asyncio.sleep(0.2)
-    assert world.deleted == [job.id]
+    assert world.deleted == [(job.id, seen + 1)]
 
 
 # -- the file ------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ async def test_log_line_of_the_other_server_ends_the_wait(place: Place) -> None:
     job = await one.call("submit", spec=SPEC)
     await one.hears(runs=job["id"])
     waiting = asyncio.create_task(two.call("log_of", job_id=job["id"], wait=LONG))
-    await asyncio.sleep(0.3)
+    await one.hears(attends=job["id"])
     place.finish(job["id"])
     async with asyncio.timeout(LONG / 2):
         assert [line["message"] for line in await waiting] == ["done"]

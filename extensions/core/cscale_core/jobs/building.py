@@ -32,13 +32,13 @@ def build_manager(
     tokens: TokenSource,
     on_change: Callable[[Job], None],
     *,
-    on_delete: Callable[[str], None] = lambda job_id: None,
+    on_delete: Callable[[str, int], None] = lambda job_id, revision: None,
     ui_base: str | None = None,
 ) -> JobManager:
     """The manager with all engines of a site.
 
     :param data_dir: folder of the job list and of the work folders; may be NFS.
-    :param on_delete: hears the ids of jobs that were deleted.
+    :param on_delete: hears the id of every job that was deleted, and the list's revision.
     :param ui_base: path behind the hub under which a local port is proxied, ``{port}`` in it;
         default: jupyter-server-proxy's, below ``JUPYTERHUB_SERVICE_PREFIX``.
     """
@@ -51,7 +51,7 @@ def build_manager(
     engines: dict[EngineName, Engine] = {
         "staging": StagingEngine(site, http, tokens, results=results),
         "openeo": OpenEOEngine(site, tokens),
-        "spark": SparkEngine(site, data_dir / "spark", ui_base=ui_base),
+        "spark": SparkEngine(site, data_dir / "spark", tokens, ui_base=ui_base),
     }
     if site.slurm:
         engines["slurm"] = SlurmEngine(site, tokens)

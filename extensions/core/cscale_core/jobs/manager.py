@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, ParamSpec
 
 from cscale_core.errors import Conflict, CScaleError, InvalidInput
 from cscale_core.jobs.bells import Bells
@@ -35,6 +35,7 @@ from cscale_core.jobs.model import (
 )
 from cscale_core.jobs.running import Runs
 from cscale_core.jobs.store import JobStore
+from cscale_core.jobs.store.store import not_ended
 from cscale_core.jobs.store.trouble import StoreTrouble
 from cscale_core.site import Site
 
@@ -50,7 +51,7 @@ LONGEST_KEY = 200
 #: What an engine writes to. An openEO back end keeps the results where it wants.
 _PLACES: Mapping[EngineName, str] = {"staging": "products", "spark": "home", "slurm": "home"}
 
-Heard = TypeVar("Heard")
+Heard = ParamSpec("Heard")
 Action = Literal["cancel", "pause", "resume", "clone", "publish", "delete"]
 
 
@@ -63,7 +64,7 @@ class JobManager:
     :param engines: by name.
     :param on_change: called on the event loop with every new revision of a job, whichever server
         made it; must not block.
-    :param on_delete: the same with the id of a job that was deleted.
+    :param on_delete: the same with the id of a job that was deleted, and the list's revision.
     :param lease: how the servers of one user agree on which of them runs the jobs.
     """
 
@@ -74,7 +75,7 @@ class JobManager:
         engines: Mapping[EngineName, Engine],
         on_change: Callable[[Job], None],
         *,
-        on_delete: Callable[[str], None] = lambda job_id: None,
+        on_delete: Callable[[str, int], None] = lambda job_id, revision: None,
         lease: Lease | None = None,
     ) -> None:
         self.site = site
@@ -87,7 +88,9 @@ class JobManager:
         self._look: asyncio.Task[None] | None = None
         self._told: dict[str, int] = {}
         self._revision = 0
-        self._version = -1
+        self._version: tuple[int, int] | None = None
+        self._attended: dict[str, int] = {}
+        self._reading: dict[str, float] = {}
         self._bells = Bells()
         self._trouble = ""
         self._backed_up = 0.0
@@ -109,9 +112,7 @@ class JobManager:
         """Open the store and, unless another server does, take up every job that has not ended."""
         self._stopping = False
         await self.store.ask(self.store.open)
-        first = await self.store.ask(self.store.changes)
-        self._told = {job.id: job.revision for job in first.jobs}
-        self._revision = first.revision
+        self._revision, self._told = await self.store.ask(self.store.revisions)
         await self._looked()
         self._look = asyncio.create_task(self._keep_looking(), name="job list")
 
@@ -142,6 +143,7 @@ class JobManager:
     async def _looked(self) -> None:
         """Look at the list once: what hinders, who runs the jobs, what other servers wrote."""
         await self.store.ask(self.store.look_again)
+        version = self._version
         try:
             held = await self.store.ask(self._lease.look)
             version = await self.store.ask(self.store.version)
@@ -149,7 +151,6 @@ class JobManager:
         except StoreTrouble as error:
             self._say(error)
             held = self._lease.held
-            version = self._version
         if held != self.runs_jobs:
             await (self._step_up() if held else self._step_down())
         if version != self._version:
@@ -194,9 +195,18 @@ class JobManager:
         if changes.whole:
             gone = list(self._told.keys() - {job.id for job in changes.jobs})
         for job_id in gone:
-            self._tell_deleted(job_id)
+            self._tell_deleted(job_id, changes.revision)
+        if self._runs is not None:
+            await self._attend_for_others()
         # They may have written log lines, too, which are not counted.
         self._bells.ring_all()
+
+    async def _attend_for_others(self) -> None:
+        noted = await self.store.ask(self.store.attended)
+        for job_id, count in noted.items():
+            if count != self._attended.get(job_id) and self._runs is not None:
+                self._runs.attend(job_id)
+        self._attended = noted
 
     def _tell(self, job: Job) -> None:
         if job.revision <= self._told.get(job.id, 0):
@@ -205,10 +215,10 @@ class JobManager:
         self._bells.ring(job.id)
         _heard(self._on_change, job)
 
-    def _tell_deleted(self, job_id: str) -> None:
+    def _tell_deleted(self, job_id: str, revision: int) -> None:
         if self._told.pop(job_id, None) is not None:
             self._bells.ring(job_id)
-            _heard(self._on_delete, job_id)
+            _heard(self._on_delete, job_id, revision)
 
     def _begin(self, job: Job) -> None:
         self._tell(job)
@@ -365,13 +375,17 @@ class JobManager:
 
         :raises Conflict: when it has not ended.
         """
-        job = await self.store.ask(self.store.delete, job_id)
-        self._tell_deleted(job_id)
+        job = await self.get(job_id)
+        if not job.status.ended:
+            raise not_ended(job)
         if self._runs is not None:
             await self._runs.gone(job_id)
         engine = self._engines.get(job.spec.engine)
         if engine is not None:
+            # First: a server that dies now leaves a job that can be deleted again, and no rubbish.
             await engine.forget(job)
+        deleted = await self.store.ask(self.store.delete, job_id)
+        self._tell_deleted(job_id, deleted.revision)
 
     def actions(self, job: Job) -> builtins.list[Action]:
         """What would be accepted of a job now."""
@@ -408,9 +422,7 @@ class JobManager:
         while True:
             with self._bells.listening(job_id) as bell:
                 job = await self.get(job_id)
-                engine = self._engines.get(job.spec.engine)
-                if engine is not None:
-                    engine.attend(job)
+                await self._attend(job)
                 lines = await self.store.ask(self.store.logs, job_id, after, limit, level)
                 left = until - time.monotonic()
                 if lines or job.status.ended or left <= 0:
@@ -418,6 +430,18 @@ class JobManager:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(min(left, ATTEND_SECONDS)):
                         await bell.wait()
+
+    async def _attend(self, job: Job) -> None:
+        """Have the log of a job fetched more often, by whichever server runs it."""
+        engine = self._engines.get(job.spec.engine)
+        if job.status.ended or engine is None:
+            return
+        if self._runs is not None:
+            engine.attend(job)
+        elif time.monotonic() - self._reading.get(job.id, -ATTEND_SECONDS) >= ATTEND_SECONDS:
+            self._reading[job.id] = time.monotonic()
+            with suppress(StoreTrouble):  # what is there is shown all the same
+                await self.store.ask(self.store.attend, job.id)
 
     async def results(self, job_id: str, refused: bool = False) -> builtins.list[dict[str, Any]]:
         """Result items of a job, with links that work now.
@@ -509,14 +533,14 @@ class JobManager:
         # Whoever held the lease holds it no more: it is taken anew, and the jobs with it.
         await self._step_down()
         self._lease.held = False
-        self._version = -1
+        self._version = None
         await self._looked()
         return await self.store_state()
 
 
-def _heard(listener: Callable[[Heard], None], what: Heard) -> None:
+def _heard(listener: Callable[Heard, None], *what: Heard.args, **named: Heard.kwargs) -> None:
     try:
-        listener(what)
+        listener(*what, **named)
     except Exception:
         # A listener's mistake must not end the job it listens to.
         _logger.exception("a listener of the job list failed")

@@ -78,6 +78,13 @@ class Runs:
         if again is not None and handle is not None and again.revision > handle.job.revision:
             self.take_up(again)
 
+    def attend(self, job_id: str) -> None:
+        """Somebody reads the log of a job at another server."""
+        handle = self._handles.get(job_id)
+        engine = self._engines.get(handle.job.spec.engine) if handle is not None else None
+        if handle is not None and engine is not None:
+            engine.attend(handle.job)
+
     async def gone(self, job_id: str) -> None:
         """Wait a moment until nothing runs for a job that has ended."""
         task = self._tasks.get(job_id)

@@ -47,6 +47,7 @@ _SCRIPTS = (
         process TEXT NOT NULL,
         counter INTEGER NOT NULL
     );
+    CREATE TABLE attended (job_id TEXT PRIMARY KEY, counter INTEGER NOT NULL);
     """,
 )
 

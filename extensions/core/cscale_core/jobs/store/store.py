@@ -63,6 +63,11 @@ Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")
 
 
+def not_ended(job: Job) -> Conflict:
+    """Why a job cannot be deleted."""
+    return Conflict(f"Job {job.id} is {job.status}.", hint="Cancel it first, then delete it.")
+
+
 def new_id() -> str:
     """An id that sorts by time and is safe in paths, URLs and object keys."""
     return f"j-{datetime.now(UTC):%y%m%d%H%M%S}-{secrets.token_hex(4)}"
@@ -85,6 +90,7 @@ class JobStore:
         self._parsed = ParsedJobs()
         self._looked = -AGAIN_SECONDS
         self._seen: tuple[int, ...] = ()
+        self._times_opened = 0
 
     async def ask(
         self, method: Callable[Asked, Answer], *args: Asked.args, **options: Asked.kwargs
@@ -118,6 +124,7 @@ class JobStore:
             self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
     def _take(self, opened: opening.Opened) -> None:
+        self._times_opened += 1
         self._connection, self._problem = opened.connection, opened.problem
         self._hindrance = None
 
@@ -180,8 +187,8 @@ class JobStore:
             if self._connection is not None and self._problem is None:
                 back_up_if_due(self._connection, self.path)
 
-    def version(self) -> int:
-        """A number that becomes another when another process has written."""
+    def version(self) -> tuple[int, int]:
+        """Becomes another when another process has written, or the file was opened again."""
         with self._lock:
             self.open()
             assert self._connection is not None  # noqa: S101 - opening always gives one
@@ -189,7 +196,7 @@ class JobStore:
                 number: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
             except sqlite3.Error as error:
                 raise self._failed(error, write=False) from error
-            return number
+            return (self._times_opened, number)
 
     # -- access --------------------------------------------------------------------------------
 
@@ -361,6 +368,12 @@ class JobStore:
         with self._transaction(write=False) as connection:
             return self._parsed.after(connection, since)
 
+    def revisions(self) -> tuple[int, dict[str, int]]:
+        """The revision of the list, and of each job. No job is parsed."""
+        with self._transaction(write=False) as connection:
+            revision: int = connection.execute("SELECT revision FROM counter").fetchone()[0]
+            return revision, dict(connection.execute("SELECT id, revision FROM jobs"))
+
     def open_jobs(self) -> builtins.list[Job]:
         """Jobs that have not ended, the latest change last."""
         ended = json.dumps([status.value for status in JobStatus if status.ended])
@@ -478,7 +491,7 @@ class JobStore:
         return job
 
     def delete(self, identifier: str) -> Job:
-        """Remove an ended job and its log; returns what it was.
+        """Remove an ended job and its log; the job as it was, with the revision of its deletion.
 
         :raises NotFound: when there is none.
         :raises Conflict: when it has not ended.
@@ -486,13 +499,11 @@ class JobStore:
         with self._transaction(write=True) as connection:
             job = self._find(connection, identifier)
             if not job.status.ended:
-                raise Conflict(
-                    f"Job {identifier} is {job.status}.", hint="Cancel it first, then delete it."
-                )
+                raise not_ended(job)
+            revision = self._next_revision(connection)
             connection.execute("DELETE FROM jobs WHERE id = ?", (identifier,))
-            connection.execute(
-                "INSERT INTO deleted VALUES (?, ?)", (self._next_revision(connection), identifier)
-            )
+            connection.execute("DELETE FROM attended WHERE job_id = ?", (identifier,))
+            connection.execute("INSERT INTO deleted VALUES (?, ?)", (revision, identifier))
             beyond = connection.execute(
                 "SELECT revision FROM deleted ORDER BY revision DESC LIMIT 1 OFFSET ?",
                 (DELETION_MARKS,),
@@ -501,7 +512,7 @@ class JobStore:
                 connection.execute("DELETE FROM deleted WHERE revision <= ?", beyond)
                 connection.execute("UPDATE counter SET forgotten = ?", beyond)
             self._parsed.drop(identifier)
-        return job
+        return job.model_copy(update={"revision": revision})
 
     # -- engines' notes ------------------------------------------------------------------------
 
@@ -568,6 +579,20 @@ class JobStore:
         with self._transaction(write=False) as connection:
             self._find(connection, identifier)
             return logs.read(connection, identifier, after, limit, level)
+
+    def attend(self, identifier: str) -> None:
+        """Note that somebody reads a job's log, for the server that runs the job."""
+        with self._transaction(write=True) as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO attended VALUES"
+                " (?1, coalesce((SELECT counter FROM attended WHERE job_id = ?1), 0) + 1)",
+                (identifier,),
+            )
+
+    def attended(self) -> dict[str, int]:
+        """How often that was noted, by job."""
+        with self._transaction(write=False) as connection:
+            return dict(connection.execute("SELECT job_id, counter FROM attended"))
 
     # -- the lease -----------------------------------------------------------------------------
 
