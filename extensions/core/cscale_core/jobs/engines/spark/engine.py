@@ -16,6 +16,7 @@ from cscale_core.identity.tokens import TokenSource
 from cscale_core.jobs.engine import Engine, JobHandle, Outcome
 from cscale_core.jobs.engines.spark.backend import Backend, Work, title_of
 from cscale_core.jobs.engines.spark.connect import server_state
+from cscale_core.jobs.engines.spark.kubernetes.following import Rhythm
 from cscale_core.jobs.engines.spark.kubernetes.running import KubernetesSpark
 from cscale_core.jobs.engines.spark.local.running import LocalSpark
 from cscale_core.jobs.engines.spark.options import options_of
@@ -38,6 +39,7 @@ class SparkEngine(Engine):
     :param tokens: for credentials of pods, where the site says so.
     :param ui_base: path behind the hub that shows a local port, with ``{port}`` in it.
     :param concurrent: applications at a time on this machine.
+    :param rhythm: how often is looked at applications in a cluster.
     """
 
     name: ClassVar[EngineName] = "spark"
@@ -51,6 +53,7 @@ class SparkEngine(Engine):
         ui_base: str = "",
         applications: Mapping[str, Application] = APPLICATIONS,
         concurrent: int = 1,
+        rhythm: Rhythm | None = None,
     ) -> None:
         self._site = site
         self._applications = applications
@@ -63,7 +66,7 @@ class SparkEngine(Engine):
                 self._backends[kind] = self.local
             elif site.spark.kubernetes is not None:
                 self._backends[kind] = KubernetesSpark(
-                    site, site.spark.kubernetes, tokens, applications=applications
+                    site, site.spark.kubernetes, tokens, applications=applications, rhythm=rhythm
                 )
         self._states: list[BackendState] = []
         self._states_until = 0.0

@@ -19,7 +19,7 @@ from cscale_core.jobs.engines.spark.kubernetes.states import PASSING, Applicatio
 from cscale_core.jobs.engines.spark.kubernetes.submitting import Credentials
 from cscale_core.jobs.engines.spark.kubernetes.watching import Applications
 from cscale_core.jobs.engines.spark.monitoring import figures_at
-from cscale_core.jobs.engines.spark.process import NamedApplication
+from cscale_core.jobs.engines.spark.process import NamedApplication, Program
 from cscale_core.jobs.model import JobStatus
 from cscale_core.jobs.polling import Subscription
 from cscale_core.site import Site, SparkKubernetes
@@ -358,6 +358,7 @@ class Following:
             self._work.options,
             self._site.spark.node,
             self._driver_memory,
+            self._work.process.python if isinstance(self._work.process, Program) else (),
         )
         return Outcome(JobStatus.ERROR, error.message, usage=usage, error=error)
 

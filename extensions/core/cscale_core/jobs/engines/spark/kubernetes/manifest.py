@@ -38,6 +38,8 @@ KEYS = "/etc/cscale-keys"
 REQUIREMENTS = "/opt/cscale-python"
 #: Containers as Spark names them.
 CONTAINERS = {"driver": "spark-kubernetes-driver", "executor": "spark-kubernetes-executor"}
+#: The container that installs Python requirements before Spark starts.
+INSTALLER = "python-requirements"
 #: Bytes of a Secret; Kubernetes takes one MiB.
 LARGEST_SECRET = 900_000
 ENTRY = "run.py"
@@ -351,7 +353,7 @@ class _Maker:
         if self._program is not None and self._program.python:
             template["initContainers"] = [
                 {
-                    "name": "python-requirements",
+                    "name": INSTALLER,
                     "image": settings.image,
                     "imagePullPolicy": settings.pull_policy,
                     "securityContext": security,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cscale_core.jobs.engines.spark.kubernetes.manifest import CONTAINERS
+from cscale_core.jobs.engines.spark.kubernetes.manifest import CONTAINERS, INSTALLER
 from cscale_core.jobs.engines.spark.kubernetes.states import Application
 from cscale_core.jobs.engines.spark.options import SparkOptions, memory_text
 from cscale_core.jobs.engines.spark.resources import pods as asked_pods
@@ -42,7 +42,8 @@ class Ended:
 
     @property
     def out_of_memory(self) -> bool:
-        return self.reason == "OOMKilled" or self.code == 137
+        # 52 is Spark's own status for a heap that is full (SparkExitCode.OOM).
+        return self.reason == "OOMKilled" or self.code in (52, 137)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Pod:
     unschedulable: str = ""
     ended: Ended | None = None
     began: bool = False
+    installed: bool = True
 
     @classmethod
     def of(cls, body: dict[str, Any]) -> Pod:
@@ -67,6 +69,7 @@ class Pod:
         labels = metadata.get("labels") or {}
         role = str(labels.get("spark-role", ""))
         waiting, ended, began = ("", ""), None, False
+        installed = True
         statuses = [
             *(status.get("initContainerStatuses") or ()),
             *(status.get("containerStatuses") or ()),
@@ -80,7 +83,10 @@ class Pod:
                 reason = str(found.get("reason", ""))
                 if reason not in ("ContainerCreating", "PodInitializing") and not waiting[0]:
                     waiting = (reason, str(found.get("message", "")))
-            if (found := state.get("terminated")) and (main or found.get("exitCode")):
+            found = state.get("terminated")
+            if found and container.get("name") == INSTALLER:
+                installed = not found.get("exitCode")
+            if found and main:
                 ended = Ended(
                     int(found.get("exitCode", 0)),
                     str(found.get("reason", "")),
@@ -101,6 +107,7 @@ class Pod:
             unschedulable=unschedulable,
             ended=ended,
             began=began,
+            installed=installed,
         )
 
     @property
@@ -223,6 +230,7 @@ def failure(
     options: SparkOptions,
     node: SparkNode | None,
     driver_memory: str,
+    requirements: Sequence[str] = (),
 ) -> JobError:
     """Why an application failed, from the driver's end, its executors' and the operator's words.
 
@@ -246,6 +254,14 @@ def failure(
         )
     if ended is not None and ended.words and (said := _said(ended.words)) is not None:
         return said
+    if driver is not None and not driver.installed:
+        return JobError(
+            code="requirements",
+            message="The Python requirements could not be installed in the pods"
+            + (f": {', '.join(requirements)}." if requirements else "."),
+            hint="Look whether their names and versions exist for the image's Python; the "
+            "operator can name an index that the cluster reaches.",
+        )
     match = _EXIT.search(application.error)
     code = ended.code if ended else int(match[1]) if match else None
     if (ended and ended.out_of_memory) or code == 137:
