@@ -49,8 +49,11 @@ GRAPH = {"add": {"process_id": "add", "arguments": {"x": 1, "y": 2}, "result": T
 PAGE = 100
 BILL = {"usage": {"cpu": {"value": 60, "unit": "cpu-seconds"}}, "costs": 4.0}
 
-#: Seconds the same jobs run: from three quarters of a minute to four minutes.
-DURATIONS = {f"task {number}": 45.0 + 10.0 * number for number in range(SAME_JOBS)}
+#: Seconds the same jobs run: from three quarters of a minute to four minutes, spread (by the
+#: golden ratio) so that they are in step with nobody's way of asking.
+DURATIONS = {
+    f"task {number}": 45.0 + 190.0 * (number * 0.6180339887 % 1.0) for number in range(SAME_JOBS)
+}
 #: Seconds before anything is measured, in which 1,000 jobs are taken up.
 SETTLE = 30.0
 #: Seconds between two changes among the 1,000.

@@ -24,6 +24,7 @@ GRAPH = {"add": {"process_id": "add", "arguments": {"x": 1, "y": 2}, "result": T
 #: The times of the engine, made short.
 QUICK = Terms(
     pace=Pace(
+        prompt=0.02,
         soonest=0.05,
         longest=0.1,
         round=0.05,

@@ -23,6 +23,7 @@ from cscale_core.jobs.polling import (
 )
 
 QUICK = Pace(
+    prompt=0.01,
     soonest=0.02,
     longest=0.05,
     round=0.02,
@@ -66,8 +67,8 @@ class Service(Looker[str]):
 
 def test_job_is_asked_for_less_often_as_it_grows_old() -> None:
     pace = Pace()
-    ages = (0, 3, 16, 80, 240, 480, 86_400)
-    assert [pace.alone(age) for age in ages] == [3.0, 6.0, 10.0, 10.0, 12.0, 24.0, 60.0]
+    ages = (0, 4, 16, 80, 240, 480, 86_400)
+    assert [pace.alone(age) for age in ages] == [5.0, 8.0, 9.5, 9.5, 12.0, 24.0, 60.0]
 
 
 def test_job_is_asked_for_more_often_when_its_end_is_near_and_less_when_it_is_far() -> None:
@@ -75,9 +76,9 @@ def test_job_is_asked_for_more_often_when_its_end_is_near_and_less_when_it_is_fa
     assert pace.alone(480, left=20) == 10.0
     assert pace.alone(480, left=0) == 6.0
     assert pace.alone(80, left=70) == 35.0
-    assert pace.alone(80, left=1e6) == 40.0
+    assert pace.alone(80, left=1e6) == 38.0
     assert pace.alone(3600, left=1e6) == 60.0
-    assert pace.alone(5, left=0) == 3.0
+    assert pace.alone(5, left=0) == 5.0
 
 
 def test_durations_expect_a_quarter_of_those_that_came_so_far() -> None:
@@ -93,7 +94,7 @@ def test_durations_expect_a_quarter_of_those_that_came_so_far() -> None:
 def test_round_over_many_jobs_costs_no_more_than_asking_for_each() -> None:
     pace = Pace()
     old, young = pace.alone(3600), pace.alone(0)
-    assert pace.together([old] * 1000, 1) == 2.0
+    assert pace.together([old] * 1000, 1) == 2.0  # half of the rate
     assert pace.together([old] * 32, 1) == pace.round / 2
     assert pace.together([old] * 4, 1) == pytest.approx(15.0)
     assert pace.together([old], 1) == 60.0
@@ -306,6 +307,22 @@ async def test_far_end_makes_a_job_be_asked_for_less(how: str) -> None:
     await watch.close()
     # By its age alone it is asked for 20 times a second.
     assert looks <= 10
+
+
+async def test_what_was_asked_of_a_job_is_looked_for_at_once() -> None:
+    service = Service()
+    pace = Pace(prompt=0.01, soonest=600.0, longest=600.0, round=600.0, rate=1e4, burst=1e4)
+    for name in ("a", "b"):
+        service.said[name] = "running"
+    watch = Watch(service, pace)
+    jobs = [watch.follow(name, age=3600) for name in service.said]
+    for job in jobs:
+        assert await job.news(5)
+    service.said["a"] = "canceled"
+    watch.hurry("a")
+    assert await jobs[0].news(5)
+    assert jobs[0].state == "canceled"
+    await watch.close()
 
 
 async def test_watch_remembers_how_long_phases_took() -> None:

@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "core" / "jobs"))
 from openeo_double import Double
 from openeo_world import Tokens, World, backend, finish, until
 
-from cscale_core.errors import InvalidInput
+from cscale_core.errors import InvalidInput, UpstreamError
+from cscale_core.jobs.engines.openeo import device_login
 from cscale_core.jobs.model import JobStatus
 from cscale_core.site import Site
 
@@ -157,3 +158,40 @@ async def test_provider_without_device_codes_is_told(world: World, double: Doubl
     double.switches.client = {"id": "cscale-openeo", "grant_types": ["authorization_code"]}
     with pytest.raises(InvalidInput, match="offers no login by a code"):
         await world.engine.begin_login("here")
+
+
+async def test_code_that_nobody_typed_ends(
+    world: World, double: Double, make_issuer: Callable[..., Any]
+) -> None:
+    other = make_issuer(device_code_seconds=2)
+    await asyncio.to_thread(other.start)
+    double.switches.issuer = other.issuer
+    begun = await world.engine.begin_login("here")
+    await until(lambda: world.engine.login("here").state != "pending")
+    login = world.engine.login("here")
+    assert (login.state, login.user_code) == ("expired", begun.user_code)
+
+
+async def test_provider_that_does_not_answer_for_a_while_is_asked_again(
+    world: World, double: Double, browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    poll = device_login._poll
+
+    def sometimes(connection: Any, begun: Any) -> Any:
+        asked.append(begun)
+        if len(asked) == 1:
+            raise UpstreamError("The identity provider does not answer.", retryable=True)
+        return poll(connection, begun)
+
+    monkeypatch.setattr(device_login, "_poll", sometimes)
+    begun = await world.engine.begin_login("here")
+    await answer(browser, begun.verification_uri_complete, "allow")
+    await until(lambda: world.engine.login("here").state == "done")
+
+
+async def test_codes_and_tokens_go_over_https_only(world: World, double: Double) -> None:
+    double.switches.issuer = "http://login.example/auth"
+    with pytest.raises(UpstreamError, match="not https"):
+        await world.engine.begin_login("here")
+    assert world.engine.login("here") is None

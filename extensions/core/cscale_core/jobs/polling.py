@@ -41,6 +41,7 @@ ENOUGH = 5
 class Pace:
     """How often a service is asked; seconds unless said otherwise.
 
+    :ivar prompt: between something that was asked of a job and the look at what came of it.
     :ivar soonest: between two looks at a job, at least.
     :ivar longest: between two looks at a job, at most.
     :ivar slowing: an old job is asked for at intervals of its age divided by this.
@@ -52,10 +53,11 @@ class Pace:
     :ivar patience: trouble that ends before is not told to the jobs.
     """
 
-    soonest: float = 3.0
+    prompt: float = 1.5
+    soonest: float = 5.0
     longest: float = 60.0
     slowing: float = 20.0
-    round: float = 10.0
+    round: float = 9.5
     rate: float = 1.0
     burst: float = 12.0
     retry: float = 5.0
@@ -282,6 +284,7 @@ class Watch(Generic[T]):
         self._encouraged = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._rounded = float("-inf")
+        self._hurried = float("inf")
         self._troubled: float | None = None
 
     def follow(self, identifier: str, age: float = 0.0) -> Subscription[T]:
@@ -311,7 +314,8 @@ class Watch(Generic[T]):
         subscription = self._subscriptions.get(identifier)
         if subscription is not None:
             now = asyncio.get_running_loop().time()
-            subscription.born, subscription.due = now, now + self._pace.soonest
+            subscription.born, subscription.due = now, now + self._pace.prompt
+            self._hurried = min(self._hurried, subscription.due)
             self._called.set()
 
     def encourage(self) -> None:
@@ -339,7 +343,8 @@ class Watch(Generic[T]):
         jobs = len(self._subscriptions)
         waits = [self._wait(entry, now) for entry in self._subscriptions.values()]
         between = self._pace.together(waits, self._looker.cost(jobs))
-        return self._rounded + between * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+        jitter = random.uniform(0.8, 1.2)  # noqa: S311 - not a secret
+        return min(self._hurried, self._rounded + between * jitter)
 
     def _wait(self, entry: Subscription[T], now: float) -> float:
         """Seconds to the next look at a job, if it were alone."""
@@ -370,13 +375,13 @@ class Watch(Generic[T]):
         pause = 0.0
         while self._subscriptions:
             if pause:
-                self._encouraged.clear()
                 await first_of([self._encouraged], pause)
             if not await self._until_due():
                 continue
             now = loop.time()
             due = [name for name, entry in self._subscriptions.items() if entry.due <= now]
-            self._rounded = now
+            self._rounded, self._hurried = now, float("inf")
+            self._encouraged.clear()
             try:
                 looked = await self._looker.look(due, list(self._subscriptions))
             except CScaleError as error:
