@@ -19,7 +19,7 @@ from cscale_core.jobs.engines.staging import StagingEngine
 from cscale_core.jobs.manager import JobManager
 from cscale_core.jobs.model import Job, JobSpec, JobStatus
 from cscale_core.jobs.store import JobStore
-from cscale_core.objects import SMALLEST_PART, ObjectStore
+from cscale_core.objects import SMALLEST_PART, ObjectStore, Upload
 from cscale_core.site import Site
 
 #: What a connection holds beside the part that is being filled: buffers of both ends.
@@ -181,6 +181,28 @@ async def test_what_is_enough_for_a_part_is_sent_before_it_rests(
     begin = int(source.gets("/large.bin")[1].removeprefix("bytes=").rstrip("-"))
     assert begin >= 3 * SMALLEST_PART
     assert world.store.get(world.address("flushed", "large.bin")) == data
+
+
+async def test_a_pause_that_cannot_send_the_last_piece_is_a_pause_all_the_same(
+    world: World, source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(6 * SMALLEST_PART)
+    source.slow["/large.bin"] = 0.01
+    item = make_item("hindered", {"a": {"href": source.add("/large.bin", data)}})
+    world.engine._part_size = 2 * SMALLEST_PART
+    job = await world.manager.submit(spec_of(item))
+    await world.arrived(job.id, 3 * SMALLEST_PART + 100_000)
+
+    def refuses(*_: Any) -> None:
+        raise UpstreamError("The store is away.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Upload, "part", refuses)
+        await world.paused(job.id)
+    await world.manager.resume(job.id)
+    assert (await world.ended(job.id)).status == JobStatus.FINISHED
+    assert source.gets("/large.bin") == ["", f"bytes={2 * SMALLEST_PART}-"]
+    assert world.store.get(world.address("hindered", "large.bin")) == data
 
 
 async def test_a_server_that_stops_keeps_the_parts_and_the_next_goes_on(

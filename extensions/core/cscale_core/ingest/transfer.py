@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
+from typing import Any
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
@@ -233,13 +234,18 @@ class Transfer:
                     self._on_bytes(file, pouring.size, len(chunk or b""))
             return await pouring.finish()
         except asyncio.CancelledError:
-            await asyncio.shield(pouring.leave(flush=self.resting))
+            await self._ended(pouring.leave(flush=self.resting))
             raise
         except BaseException:
             # No part may stay behind unseen.
-            try:
-                await asyncio.shield(pouring.abort())
-            except CScaleError as left:
-                # A noted upload is tried again when the notes are discarded.
-                _logger.warning("an upload is left behind: %s", left)
+            await self._ended(pouring.abort())
             raise
+
+    @staticmethod
+    async def _ended(ending: Coroutine[Any, Any, None]) -> None:
+        try:
+            await asyncio.shield(ending)
+        except CScaleError as left:
+            # Why it ended is what counts. A noted upload stays noted: the next run goes on with it,
+            # or it is thrown away when the notes are.
+            _logger.warning("an upload is left behind: %s", left)
