@@ -317,6 +317,16 @@ async def test_failed_publication_is_followed_by_a_new_one(world: World) -> None
     assert {one.id for one in both} == {second.id}
 
 
+async def test_staging_that_was_registered_is_not_published_again(world: World) -> None:
+    process = {"items": [], "register": True}
+    staged = await world.ended(JobSpec(engine="staging", process=process))
+    with pytest.raises(Conflict, match="already"):
+        await world.manager.publish(staged.id)
+    assert "publish" not in world.manager.actions(staged)
+    private = await world.ended(JobSpec(engine="staging", process={"items": []}))
+    assert "publish" in world.manager.actions(private)
+
+
 async def test_same_key_gives_the_same_job_while_its_engine_would_refuse_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,7 +112,8 @@ class JobManager:
         """Open the store and, unless another server does, take up every job that has not ended."""
         self._stopping = False
         await self.store.ask(self.store.open)
-        self._revision, self._told = await self.store.ask(self.store.revisions)
+        with suppress(StoreTrouble):  # everything is news then, when it can be read
+            self._revision, self._told = await self.store.ask(self.store.revisions)
         await self._looked()
         self._look = asyncio.create_task(self._keep_looking(), name="job list")
 
@@ -143,24 +144,28 @@ class JobManager:
     async def _looked(self) -> None:
         """Look at the list once: what hinders, who runs the jobs, what other servers wrote."""
         await self.store.ask(self.store.look_again)
-        version = self._version
         try:
-            held = await self.store.ask(self._lease.look)
+            await self._agree()
             version = await self.store.ask(self.store.version)
-            self._say(None)
+            if version != self._version:
+                await self._catch_up()
+                self._version = version
         except StoreTrouble as error:
             self._say(error)
-            held = self._lease.held
-        if held != self.runs_jobs:
-            await (self._step_up() if held else self._step_down())
-        if version != self._version:
-            self._version = version
-            await self._catch_up()
-        if held and time.monotonic() - self._backed_up > BACKUP_SECONDS:
+        else:
+            self._say(self.problem)
+        if self.runs_jobs and time.monotonic() - self._backed_up > BACKUP_SECONDS:
             self._backed_up = time.monotonic()
             await self.store.ask(self.store.back_up)
 
-    def _say(self, trouble: StoreTrouble | None) -> None:
+    async def _agree(self) -> None:
+        """Run the jobs or do not, as the servers of the user agree by the lease."""
+        with suppress(StoreTrouble):  # what was held is still held; the list says what hinders
+            await self.store.ask(self._lease.look)
+        if self._lease.held != self.runs_jobs:
+            await (self._step_up() if self._lease.held else self._step_down())
+
+    def _say(self, trouble: CScaleError | None) -> None:
         text = f"{trouble.message} {trouble.hint}" if trouble else ""
         if text != self._trouble:
             _logger.log(logging.ERROR if text else logging.INFO, "job list: %s", text or "in order")
@@ -399,7 +404,7 @@ class JobManager:
                 accepted.append("pause")
         if engine is not None:
             accepted.append("clone")
-        if job.status == JobStatus.FINISHED and job.results and job.spec.engine != "staging":
+        if _not_publishable(job) is None:
             accepted.append("publish")
         if job.status.ended:
             accepted.append("delete")
@@ -496,12 +501,9 @@ class JobManager:
         if known is not None:
             return known
         job = await self.get(job_id)
-        if job.status != JobStatus.FINISHED:
-            raise Conflict(
-                f"Job {job_id} is {job.status}.", hint="Only a finished job can be published."
-            )
-        if not job.results:
-            raise Conflict(f"Job {job_id} left nothing that can be published.")
+        refusal = _not_publishable(job)
+        if refusal is not None:
+            raise refusal
         spec = JobSpec(
             engine="staging",
             title=f"Publish {job.spec.title or job.id}"[:200],
@@ -544,6 +546,19 @@ def _heard(listener: Callable[Heard, None], *what: Heard.args, **named: Heard.kw
     except Exception:
         # A listener's mistake must not end the job it listens to.
         _logger.exception("a listener of the job list failed")
+
+
+def _not_publishable(job: Job) -> Conflict | None:
+    """Why the results of a job cannot be shared with the VO; None: they can."""
+    if job.status != JobStatus.FINISHED:
+        return Conflict(
+            f"Job {job.id} is {job.status}.", hint="Only a finished job can be published."
+        )
+    if not job.results:
+        return Conflict(f"Job {job.id} left nothing that can be published.")
+    if job.spec.engine == "staging" and job.spec.process.get("register"):
+        return Conflict(f"What job {job.id} staged is in the catalogue already.")
+    return None
 
 
 def _fingerprint(asked: dict[str, Any]) -> str:

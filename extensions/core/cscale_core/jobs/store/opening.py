@@ -214,8 +214,10 @@ def _alone(path: Path) -> Iterator[None]:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise locked() from error
-        yield
-        Path(file.name).unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            Path(file.name).unlink(missing_ok=True)
 
 
 def of_system(error: OSError, path: Path) -> StoreTrouble:
