@@ -181,6 +181,19 @@ async def test_mistake_in_an_engine_ends_the_job_not_the_manager(tmp_path: Path)
     assert (await world.ended((await world.manager.submit(SPEC)).id)).status == JobStatus.FINISHED
 
 
+@pytest.mark.parametrize("results", [[{"id": object()}], "no list"])
+async def test_end_that_cannot_be_written_down_is_an_error(tmp_path: Path, results: Any) -> None:
+    async def odd(handle: JobHandle) -> Outcome:
+        return Outcome(JobStatus.FINISHED, "done", results)
+
+    world = World(tmp_path, odd)
+    await world.manager.start()
+    ended = await world.ended((await world.manager.submit(SPEC)).id)
+    assert ended.error is not None
+    assert "mistake of ours" in ended.error.message
+    await world.manager.stop()
+
+
 async def test_mistake_of_a_listener_does_not_end_the_job(tmp_path: Path) -> None:
     world = World(tmp_path, finish)
 

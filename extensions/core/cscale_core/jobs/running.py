@@ -161,7 +161,12 @@ class Runs:
             await self._until_written(handle, lambda: handle.rests(outcome.message, asked=asked))
             self._asked_to_rest.discard(handle.job.id)
             return not wants_an_engine(handle.job)
-        await self._until_written(handle, lambda: _written(handle, outcome))
+        try:
+            await self._until_written(handle, lambda: _written(handle, outcome))
+        except Exception as error:
+            _logger.exception("the end of job %s is not one", handle.job.id)
+            failed = Outcome.failed(_mistake(error))
+            await self._until_written(handle, lambda: _written(handle, failed))
         return True
 
     async def _outcome(self, handle: JobHandle) -> Outcome:
@@ -179,9 +184,7 @@ class Runs:
             if isinstance(error, CScaleError):
                 return Outcome.failed(error)
             _logger.exception("job %s failed in its engine", handle.job.id)
-            return Outcome.failed(
-                CScaleError(f"The job failed by a mistake of ours: {type(error).__name__}: {error}")
-            )
+            return Outcome.failed(_mistake(error))
 
     async def _until_written(self, handle: JobHandle, write: Callable[[], Any]) -> None:
         """Write, again and again while the list cannot be written."""
@@ -222,6 +225,10 @@ async def _written(handle: JobHandle, outcome: Outcome) -> None:
     if outcome.status == JobStatus.FINISHED:
         changes["progress"] = 1.0
     await handle.ends(lines, **changes)
+
+
+def _mistake(error: Exception) -> CScaleError:
+    return CScaleError(f"The job failed by a mistake of ours: {type(error).__name__}: {error}")
 
 
 def _trouble_behind(error: BaseException | None) -> StoreTrouble | None:

@@ -214,8 +214,8 @@ class JobStore:
                     holding.require(connection, holder)
                 yield connection
                 connection.execute("COMMIT")
-            except sqlite3.IntegrityError:
-                raise
+            except (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError):
+                raise  # mistakes of ours, not the file's
             except sqlite3.Error as error:
                 raise self._failed(error, write=write) from error
             finally:
