@@ -18,7 +18,7 @@ import pytest
 from cscale_core.errors import Conflict, CScaleError, DamagedData, InvalidInput, StorageFull
 from cscale_core.jobs.model import JobSpec, JobStatus, utc_now
 from cscale_core.jobs.store import JobStore, backup
-from cscale_core.jobs.store import store as store_module
+from cscale_core.jobs.store import file as file_module
 from cscale_core.jobs.store.schema import VERSION
 
 PAGE = 4096
@@ -232,7 +232,7 @@ def test_reader_of_before_a_recovery_gets_the_whole_list(path: Path) -> None:
 def test_other_server_finds_the_recovered_list_by_itself(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(file_module, "AGAIN_SECONDS", 0.0)
     ids = filled(path)
     running = opened(path)
     damage(path, "pages")
@@ -255,8 +255,8 @@ def test_other_server_finds_the_recovered_list_by_itself(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.1)
-    monkeypatch.setattr(store_module, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(file_module, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(file_module, "AGAIN_SECONDS", 0.0)
 
 
 @contextlib.contextmanager
@@ -334,7 +334,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_list_on_a_disk_that_is_really_full(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(file_module, "AGAIN_SECONDS", 0.0)
     store = opened(small_disk / "jobs.sqlite")
     job, _ = store.create(spec())
     filler = small_disk / "filler"
@@ -359,7 +359,7 @@ def test_list_on_a_disk_that_is_really_full(
 
 
 def test_list_on_a_read_only_file_system(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(file_module, "AGAIN_SECONDS", 0.0)
     path = small_disk / "jobs.sqlite"
     ids = filled(path, 5)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)

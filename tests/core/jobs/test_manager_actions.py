@@ -29,7 +29,7 @@ from cscale_core.jobs.model import (
     utc_now,
 )
 from cscale_core.jobs.store import JobStore
-from cscale_core.jobs.store import store as store_module
+from cscale_core.jobs.store import file as file_module
 from cscale_core.site import Site
 
 SITE = Site.model_validate(
@@ -146,8 +146,8 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     monkeypatch.setattr(manager_module, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(store_module, "AGAIN_SECONDS", 0.05)
-    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(file_module, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(file_module, "BUSY_SECONDS", 0.2)
     monkeypatch.setattr(running, "AGAIN_SECONDS", (0.05, 0.2))
     made = World(tmp_path / "data" / "jobs.sqlite")
     await made.manager.start()
