@@ -309,12 +309,16 @@ class Watch(Generic[T]):
             del self._subscriptions[subscription.identifier]
             self._called.set()
 
-    def hurry(self, identifier: str) -> None:
-        """Something was asked of a job: look soon, and often for a while."""
+    def hurry(self, identifier: str, seconds: float | None = None) -> None:
+        """Something was asked of a job: look soon, and often for a while.
+
+        :param seconds: to the first look; default: the pace's ``prompt``.
+        """
         subscription = self._subscriptions.get(identifier)
         if subscription is not None:
             now = asyncio.get_running_loop().time()
-            subscription.born, subscription.due = now, now + self._pace.prompt
+            wait = self._pace.prompt if seconds is None else seconds
+            subscription.born, subscription.due = now, now + wait
             self._hurried = min(self._hurried, subscription.due)
             self._called.set()
 

@@ -106,7 +106,7 @@ class Following:
                 # One answer may be of a part of the back end that has not heard of it yet.
                 if self._misses >= self._terms.misses:
                     return End(Sighting("gone"), self.gone())
-                self._watch.hurry(subscription.identifier)
+                self._watch.hurry(subscription.identifier, self._terms.pace.soonest)
                 continue
             self._misses = 0
             if subscription.trouble is not None:
