@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from kubernetes_double import Fault, KubernetesDouble
 from spark_cluster_world import World
 
-from cscale_core.jobs.engines.spark import results
+from cscale_core.errors import Forbidden, UpstreamError
+from cscale_core.jobs.engines.spark import delivery, results
 from cscale_core.jobs.engines.spark.kubernetes import submitting
 from cscale_core.jobs.engines.spark.results import Left
 from cscale_core.jobs.model import JobStatus
@@ -347,6 +348,52 @@ async def test_long_end_is_told(world: World, double: KubernetesDouble) -> None:
     else:
         raise AssertionError("nothing was said")
     assert (await world.manager.get(job.id)).status == JobStatus.RUNNING
+
+
+async def test_results_that_cannot_be_read_end_the_job_too(
+    world: World, double: KubernetesDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> Left:
+        raise Forbidden("Reading s3://vobucket: the object store does not allow it.")
+
+    monkeypatch.setattr(results, "of_bucket", refused)
+    job, name = await world.running()
+    await double.state(name, "COMPLETED")
+    ended = await world.ended(job.id)
+    assert ended.error is not None
+    assert ended.error.code == "forbidden"
+    assert any("its files are in s3://" in line for line in await world.said(job.id))
+
+
+async def test_bucket_that_is_away_for_a_moment_is_waited_for(
+    world: World, double: KubernetesDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def away(*_: Any) -> Left:
+        calls.append(1)
+        if len(calls) < 3:
+            raise UpstreamError("The object store cannot be reached.", retryable=True)
+        return Left([ITEM], ["a.zarr: a Zarr store is a folder of many files"])
+
+    monkeypatch.setattr(results, "of_bucket", away)
+    monkeypatch.setattr(delivery, "RETRY_SECONDS", (0.05, 0.1))
+    job, name = await world.running()
+    await double.state(name, "COMPLETED")
+    assert (await world.ended(job.id)).results == [ITEM]
+    assert "left out of the result: a.zarr" in "\n".join(await world.said(job.id))
+
+
+async def test_streams_that_end_at_once_are_not_asked_for_all_the_time(
+    world: World, double: KubernetesDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cscale_core.jobs.engines.spark.kubernetes.cluster.WATCH_SECONDS", 0)
+    job, name = await world.running()
+    before = double.asked("GET", "/sparkapplications")
+    await asyncio.sleep(2)
+    assert double.asked("GET", "/sparkapplications") - before <= 3
+    await double.state(name, "COMPLETED")
+    assert (await world.ended(job.id)).status == JobStatus.FINISHED
 
 
 # -- cancel and delete ---------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cscale_core.errors import CScaleError, NotFound, UpstreamError
@@ -331,13 +331,21 @@ class Following:
     async def _finished(self, application: Application) -> Outcome:
         await self._logs_of(application.name, last=True)
         usage = await self._last_figures(application)
-        items = await delivered(self._handle, self._items)
+        try:
+            items = await delivered(self._handle, self._items)
+        except CScaleError as error:
+            # The application has ended: this is the job's end too.
+            if self._handle.cancel_requested.is_set():
+                return Outcome.canceled("canceled while its results were read")
+            unread = Outcome.failed(error)
+            await self._handle.log(f"it finished; its files are in {self._work.output}", "warning")
+            return replace(unread, usage=usage)
         if not items and isinstance(self._work.process, NamedApplication):
-            error = CScaleError(
+            without = CScaleError(
                 "The application ended without a result item.",
                 hint=f"What it wrote is in {self._work.output}; the job's log says more.",
             )
-            return Outcome.failed(error)
+            return Outcome.failed(without)
         files = sum(len(item["assets"]) for item in items)
         return Outcome(JobStatus.FINISHED, f"{files} files written", items, usage)
 

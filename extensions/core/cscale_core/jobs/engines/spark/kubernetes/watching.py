@@ -24,6 +24,8 @@ _logger = logging.getLogger(__name__)
 #: Seconds of trouble that are not told; the first and the longest wait between attempts.
 PATIENCE_SECONDS = 15.0
 RETRY_SECONDS = (1.0, 120.0)
+#: Seconds that a watch lasts, or there is a pause.
+SHORTEST_SECONDS = 1.0
 
 
 class Applications:
@@ -62,13 +64,18 @@ class Applications:
             await asyncio.wait([task])
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         while self._followed:
             try:
                 version = await self._read()
                 while self._followed:
+                    begun = loop.time()
                     version = await self._watch(version)
+                    if loop.time() - begun < SHORTEST_SECONDS:
+                        # Something on the way ends streams at once: ask no more often for that.
+                        await asyncio.sleep(SHORTEST_SECONDS)
             except Expired:
-                continue
+                await asyncio.sleep(self._backoff.failed())
             except CScaleError as error:
                 await asyncio.sleep(self._failed(error))
             except Exception as error:
