@@ -7,6 +7,7 @@ rasterio (extras ``lab``, ``openeo`` or ``spark``).
 from __future__ import annotations
 
 import functools
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +23,12 @@ from rasterio.vrt import WarpedVRT
 
 from cscale_core.errors import DamagedData
 from cscale_core.grids import Grid
+from cscale_core.identity.keys import wait_for_keys
 
 FloatArray = npt.NDArray[np.float32]
 
+# Where the standard chain looks first.
+_CHAIN = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 # Members that describe pixels; on the asset they speak for the bands that do not say it.
 _PIXEL_MEMBERS = ("raster:scale", "raster:offset", "nodata")
 _GDAL: dict[str, Any] = {
@@ -33,6 +37,10 @@ _GDAL: dict[str, Any] = {
     "GDAL_HTTP_RETRY_DELAY": "1",
     "GDAL_CACHEMAX": 128,
 }
+
+
+#: In what GDAL says when its chain finds no keys of the object store.
+_NO_KEYS = "AWS_SECRET_ACCESS_KEY"
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class ObjectStoreAccess:
         https = self.endpoint.startswith("https://")
         environment: AbstractContextManager[Any] = rasterio.Env(
             AWSSession(
-                _session(self.region),
+                _session(self.region, *(os.environ.get(name, "") for name in _CHAIN)),
                 endpoint_url=self.endpoint.partition("://")[2].rstrip("/"),
             ),
             AWS_HTTPS="YES" if https else "NO",
@@ -64,9 +72,12 @@ class ObjectStoreAccess:
         return environment
 
 
-@functools.cache
-def _session(region: str) -> Any:
-    """One session a process: it remembers its keys and asks anew before they end."""
+@functools.lru_cache(maxsize=4)
+def _session(region: str, *chain: str) -> Any:
+    """One session for as long as the process's credentials come from the same place.
+
+    It remembers its keys and asks anew before they end.
+    """
     import boto3
 
     return boto3.Session(region_name=region)
@@ -157,29 +168,39 @@ def _numbers(
 
     :raises DamagedData: when the file cannot be opened or decoded.
     """
-    try:
-        with (
-            rasterio.open(source.href, driver=driver or None) as dataset,
-            WarpedVRT(
-                dataset,
-                crs=grid.crs,
-                transform=Affine(*grid.transform),
-                width=grid.width,
-                height=grid.height,
-                resampling=Resampling[resampling],
-                src_nodata=dataset.nodata if source.nodata is None else source.nodata,
-                nodata=float("nan"),
-                dtype=dtype,
-                **_fixed_scale(dataset, grid),
-            ) as warped,
-        ):
-            values: npt.NDArray[Any] = warped.read(source.band, out_dtype=dtype)
-    except rasterio.errors.RasterioError as error:
-        # A signed address is told without what signs it; GDAL's own text holds all of it.
-        shown, signed, _ = source.href.partition("?")
-        raise DamagedData(
-            f"{shown} cannot be read as a raster.",
-            hint="Stage the product again; the copy may be cut short.",
-            reason="" if signed else str(error),
-        ) from error
+    for again in (True, False):
+        try:
+            return _warped(source, grid, resampling, dtype, driver)
+        except rasterio.errors.RasterioError as error:
+            if again and _NO_KEYS in str(error) and wait_for_keys():
+                continue  # the server that gives them out was being restarted
+            # A signed address is told without what signs it; GDAL's own text holds all of it.
+            shown, signed, _ = source.href.partition("?")
+            raise DamagedData(
+                f"{shown} cannot be read as a raster.",
+                hint="Stage the product again; the copy may be cut short.",
+                reason="" if signed else str(error),
+            ) from error
+    raise AssertionError("the second try returns or raises")
+
+
+def _warped(
+    source: Source, grid: Grid, resampling: str, dtype: str, driver: str
+) -> npt.NDArray[Any]:
+    with (
+        rasterio.open(source.href, driver=driver or None) as dataset,
+        WarpedVRT(
+            dataset,
+            crs=grid.crs,
+            transform=Affine(*grid.transform),
+            width=grid.width,
+            height=grid.height,
+            resampling=Resampling[resampling],
+            src_nodata=dataset.nodata if source.nodata is None else source.nodata,
+            nodata=float("nan"),
+            dtype=dtype,
+            **_fixed_scale(dataset, grid),
+        ) as warped,
+    ):
+        values: npt.NDArray[Any] = warped.read(source.band, out_dtype=dtype)
     return values

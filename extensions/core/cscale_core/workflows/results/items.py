@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from cscale_core.catalog.interval import format_time, parse_time
 from cscale_core.errors import InvalidInput
 from cscale_core.ingest.item_members import extensions_of, place_of, shared_projection
 from cscale_core.ingest.outline import box_of, outline
@@ -57,7 +58,7 @@ def _assets(files: Sequence[ResultFile], site: Site) -> dict[str, dict[str, Any]
     for file in files:
         assets[file.key] = described(file, site)
         if file.moment is not None:
-            assets[file.key]["datetime"] = time_text(file.moment)
+            assets[file.key]["datetime"] = _text(file.moment)
     return assets
 
 
@@ -119,7 +120,7 @@ def described_item(
     """
     if not assets:
         raise InvalidInput("The job left no file to describe.")
-    computed = time_text(created or datetime.now(UTC))
+    computed = _text(created or datetime.now(UTC))
     properties: dict[str, Any] = {
         "title": title or identifier,
         **_time(lineage, period, moment, computed),
@@ -152,9 +153,9 @@ def _time(
     computed: str,
 ) -> dict[str, Any]:
     if moment is not None:
-        return {"datetime": time_text(moment)}
+        return {"datetime": _text(moment)}
     start, end = (
-        (time_text(period[0]), time_text(period[1]))
+        (_text(period[0]), _text(period[1]))
         if period is not None
         else period_of(lineage.inputs) or (computed, computed)
     )
@@ -183,10 +184,9 @@ def _unwrapped(bbox: Sequence[float]) -> tuple[float, float, float, float]:
 def moment_of(asset: Mapping[str, Any]) -> datetime | None:
     """The ``datetime`` that an asset states of itself (UTC)."""
     try:
-        found = datetime.fromisoformat(str(asset["datetime"]))
+        return parse_time(asset["datetime"])
     except (KeyError, ValueError):
         return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def without_stamp(key: str, moment: datetime) -> str:
@@ -202,6 +202,6 @@ def _stamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d" if midnight else "%Y%m%dT%H%M%SZ")
 
 
-def time_text(moment: datetime) -> str:
-    """RFC 3339 in UTC."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def _text(moment: datetime) -> str:
+    """RFC 3339 in UTC; a time without a zone counts as UTC."""
+    return format_time(moment if moment.tzinfo else moment.replace(tzinfo=UTC))

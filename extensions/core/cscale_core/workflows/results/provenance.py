@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from cscale_core.catalog.interval import parse_interval
+from cscale_core.errors import InvalidInput
 from cscale_core.ingest.unsigned import is_signed, unsigned, without_secrets
 from cscale_core.site import Site
 
@@ -107,3 +110,14 @@ def period_of(inputs: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
         if (moment := (item.get("properties") or {}).get(key))
     ]
     return (min(times), max(times)) if times else None
+
+
+def stated_period(text: str) -> tuple[datetime, datetime] | None:
+    """Both ends of the interval that a job says it is about; None when it does not say both."""
+    try:
+        interval = parse_interval(text)
+    except InvalidInput:
+        return None
+    if interval.start is None or interval.end is None:
+        return None
+    return interval.start, interval.end

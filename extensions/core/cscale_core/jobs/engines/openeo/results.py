@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
 from cscale_core import addresses
 from cscale_core.backends import OpenEOBackend
+from cscale_core.catalog.interval import parse_time
 from cscale_core.errors import InvalidInput
 from cscale_core.ingest.older_members import modern_asset
 from cscale_core.ingest.unsigned import expiry
@@ -31,7 +32,7 @@ def items_of_results(
     """
     # rasterio, for the outline: only when a job has finished.
     from cscale_core.workflows.results.items import described_items, item_id
-    from cscale_core.workflows.results.provenance import Lineage, foreign_links
+    from cscale_core.workflows.results.provenance import Lineage, foreign_links, stated_period
 
     assets: dict[str, dict[str, Any]] = {}
     for name, asset in (metadata.get("assets") or {}).items():
@@ -49,7 +50,7 @@ def items_of_results(
         collection=str(job.spec.options.get("collection", "openeo-results")),
         site=site,
         title=job.spec.title,
-        period=_period(extent, assets) or _stated_period(job),
+        period=_period(extent, assets) or stated_period(job.spec.period),
         created=_computed(metadata),
         bbox=_box(extent),
         area=job.spec.area,
@@ -92,30 +93,15 @@ def _period(
 ) -> tuple[datetime, datetime] | None:
     """What the back end says, open ends from the times of the files."""
     interval = ((extent.get("temporal") or {}).get("interval") or [[None, None]])[0]
-    times = [_time(asset["datetime"]) for asset in assets.values() if asset.get("datetime")]
-    start = _time(interval[0]) if interval[0] else min(times, default=None)
-    end = _time(interval[1]) if interval[1] else max(times, default=None)
+    times = [parse_time(asset["datetime"]) for asset in assets.values() if asset.get("datetime")]
+    start = parse_time(interval[0]) if interval[0] else min(times, default=None)
+    end = parse_time(interval[1]) if interval[1] else max(times, default=None)
     return (start, end) if start and end else None
-
-
-def _stated_period(job: Job) -> tuple[datetime, datetime] | None:
-    """What the job's owner said it is about."""
-    start, _, end = job.spec.period.partition("/")
-    try:
-        return _time(start), _time(end)
-    except ValueError:
-        # Not stated, or open at an end ("..").
-        return None
-
-
-def _time(text: Any) -> datetime:
-    moment = datetime.fromisoformat(str(text))
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _computed(metadata: Mapping[str, Any]) -> datetime | None:
     stated = metadata.get("updated") or metadata.get("created")
-    return _time(stated) if stated else None
+    return parse_time(stated) if stated else None
 
 
 def _box(extent: Mapping[str, Any]) -> list[float] | None:

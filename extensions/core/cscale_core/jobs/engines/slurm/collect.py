@@ -153,7 +153,7 @@ class _Work:
 
     def item(self, collection: str, expression: dict[str, Any]) -> dict[str, Any]:
         from cscale_core.workflows.results.items import described_item, item_id
-        from cscale_core.workflows.results.provenance import Lineage
+        from cscale_core.workflows.results.provenance import Lineage, stated_period
 
         job = self._job
         return described_item(
@@ -162,6 +162,7 @@ class _Work:
             collection=collection,
             site=self._site,
             title=job.spec.title,
+            period=stated_period(job.spec.period),
             area=job.spec.area,
             lineage=Lineage(
                 engine="slurm",
