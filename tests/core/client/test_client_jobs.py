@@ -373,8 +373,12 @@ def test_patience_with_a_server_that_stays_away_ends(
         (503, {}, ServerAway),
         (424, {}, ServerAway),
         (502, {}, ServerAway),
-        (302, {"Location": "/hub/login"}, LoginRequired),
-        (403, {}, LoginRequired),
+        # Of a GET, and of a change, while the server is off.
+        (302, {"Location": "/hub/user/x/cscale/api/v1/jobs"}, ServerAway),
+        (403, {}, ServerAway),
+        (302, {"Location": "/hub/login?next=x"}, LoginRequired),
+        (302, {"Location": "/hub/api/oauth2/authorize"}, LoginRequired),
+        (401, {}, LoginRequired),
     ],
 )
 def test_the_hub_in_place_of_the_server_is_understood(

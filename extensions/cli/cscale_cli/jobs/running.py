@@ -99,7 +99,9 @@ def connected(command: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **given: Any) -> None:
         as_json = bool(given.pop("as_json"))
         door = Door(**{name: given.pop(name) for name in _OPTIONS if name in given})
-        out, side = Console(), Console(stderr=True)
+        # In a kernel FORCE_COLOR is set, whatever reads the output.
+        out = Console(force_terminal=sys.stdout.isatty())
+        side = Console(stderr=True, force_terminal=sys.stderr.isatty())
         try:
             with opened(door, lambda sentence: _say(side, sentence)) as jobs:
                 command(Run(jobs, out, side, as_json), *args, **given)
@@ -135,6 +137,6 @@ def _explain(error: CScaleError, side: Console, *, as_json: bool) -> None:
     side.print("[red]✗[/] ", end="")
     _say(side, error.message)
     if error.hint:
-        _say(side, f"  {error.hint}")
+        side.print(f"  {plain(error.hint)}", markup=False, highlight=False, soft_wrap=True)
     if as_json:
         sys.stdout.write(json.dumps(error.as_dict()) + "\n")

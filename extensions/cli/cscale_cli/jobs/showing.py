@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from cscale_cli.jobs.table import STYLES
 from cscale_cli.terminal import written
 from cscale_core.client import Job, Results
 from cscale_core.client.waiting import moved
-from cscale_core.client.words import MEANINGS, ago, duration, how_far, size
+from cscale_core.client.words import MEANINGS, ago, counted, duration, how_far, size
 from cscale_core.jobs.model import BackendState
 from cscale_core.untrusted import plain
 
@@ -39,9 +39,9 @@ def show_job(job: Job, console: Console) -> None:
         ("queued", written(duration(job.queued_time))),
         ("running", written(duration(job.running_time) if job.running_time else "")),
         ("moved", written(moved(job))),
-        ("results", written(f"{job.result_count} items" if job.result_count else "")),
+        ("results", written(counted(job.result_count, "item") if job.result_count else "")),
         ("costs", written("" if job.costs is None else f"{job.costs:g}")),
-        ("usage", written(", ".join(f"{name} {value}" for name, value in job.usage.items()))),
+        ("usage", written(", ".join(_amount(name, used) for name, used in job.usage.items()))),
         ("repeats", written(job.cloned_from)),
         ("its pages", written(job.ui_path)),
     ]
@@ -54,6 +54,13 @@ def show_job(job: Job, console: Console) -> None:
         console.print(Text("✗ ", style="red") + written(job.error.message), soft_wrap=wide)
         if job.error.hint:
             _indented(job.error.hint, console, wide=wide)
+
+
+def _amount(name: str, used: Any) -> str:
+    """What an engine says of one thing it used; openEO gives a value with a unit."""
+    if isinstance(used, dict) and "value" in used:
+        return f"{name} {used['value']} {used.get('unit', '')}".rstrip()
+    return f"{name} {used}"
 
 
 def _indented(text: str, console: Console, *, wide: bool) -> None:
@@ -81,26 +88,28 @@ def show_backends(places: Sequence[BackendState], console: Console) -> None:
 
 
 def show_results(results: Results, console: Console) -> None:
-    """The files of the results, a line each: size and address."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True, justify="right")
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ignore")
-    rows = 0
-    for item in results:
-        for key, asset in item.get("assets", {}).items():
-            length = asset.get("file:size")
-            table.add_row(
-                size(length) if isinstance(length, int) else "–",
-                written(asset.get("title") or key),
-                written(asset["href"]),
-            )
-            rows += 1
+    """The files of the results, a line each: size, name, and the address, never cut."""
+    rows = [
+        (
+            size(length) if isinstance(length := asset.get("file:size"), int) else "–",
+            plain(asset.get("title") or key),
+            plain(asset["href"]),
+        )
+        for item in results
+        for key, asset in item.get("assets", {}).items()
+    ]
     if not rows:
         console.print("No results.")
         return
-    # An address that is cut or broken cannot be copied.
-    console.print(table, soft_wrap=True, crop=False)
+    sizes, names = (max(cell_len(each[column]) for each in rows) for column in (0, 1))
+    for length, name, address in rows:
+        filled = " " * (names - cell_len(name))
+        console.print(
+            f"{length:>{sizes}}  {name}{filled}  {address}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def show_estimate(estimate: dict[str, Any], console: Console) -> None:

@@ -27,8 +27,10 @@ JSON = dict[str, Any]
 
 #: Below the address of the server.
 API = "cscale/api/v1"
-#: What the hub and its proxy answer where the server is not there: stopped, starting, restarting.
-_AWAY = frozenset({424, 502, 503, 504})
+#: What the hub and its proxy answer, not in our shape, where the server is not there: stopped,
+#: starting, starting anew. 403 and 405 are what the hub has for changes, which it takes for forms.
+_AWAY = frozenset({403, 405, 424, 502, 503, 504})
+_LOGINS = ("/login", "/oauth")
 _BY_CODE: dict[str, type[CScaleError]] = {
     kind.code: kind
     for kind in (
@@ -77,12 +79,14 @@ class Connection:
         :raises ServerAway: when it does not answer.
         :raises CScaleError: of the kind that the server names.
         """
+        # The hub, where it answers in place of the server, sends those who want pages to one.
+        headers = {"Accept": "application/json", **kwargs.pop("headers", {})}
         if key:
-            kwargs["headers"] = {**kwargs.get("headers", {}), "Idempotency-Key": key}
+            headers["Idempotency-Key"] = key
         end, pause = time.monotonic() + patience, _FIRST_PAUSE
         while True:
             try:
-                return self._once(method, path, **kwargs)
+                return self._once(method, path, headers=headers, **kwargs)
             except CScaleError as error:
                 away = isinstance(error, ServerAway) and method == "GET"
                 repeatable = away or (bool(key) and error.retryable)
@@ -164,13 +168,14 @@ def _as_error(answer: httpx.Response) -> CScaleError:
         return _of_problem(answer.json())
     except (ValueError, KeyError, TypeError):
         pass  # it is the hub's or the proxy's answer, not one of the server extension
-    if answer.status_code in _AWAY:
-        return _away(f"the hub says {answer.status_code}.")
-    if answer.is_redirect or answer.status_code in (401, 403):
+    towards = answer.headers.get("Location", "") if answer.is_redirect else ""
+    if answer.status_code == httpx.codes.UNAUTHORIZED or any(each in towards for each in _LOGINS):
         return LoginRequired(
             "The hub does not take your login for this server.",
             hint="Sign in at the hub again, or make a new token there.",
         )
+    if answer.status_code in _AWAY or towards:
+        return _away(f"the hub answers in its place ({answer.status_code}).")
     request = answer.request
     return UpstreamError(
         f"{request.method} {request.url.path} answered {answer.status_code}.",

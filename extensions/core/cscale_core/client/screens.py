@@ -128,10 +128,15 @@ def screen(wanted: bool) -> Screen:
         return Nowhere()
     if in_notebook():
         return NotebookScreen()
-    console = Console(stderr=True)
+    console = _console()
     return TerminalScreen(console) if console.is_terminal else LineScreen(console)
 
 
 def say(sentence: str) -> None:
     """A remark beside what is shown."""
-    Console(stderr=True).print(sentence, markup=False, highlight=False, soft_wrap=True)
+    _console().print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    # In a kernel FORCE_COLOR is set, also for programs whose output goes to a file.
+    return Console(stderr=True, force_terminal=sys.stderr.isatty())

@@ -62,9 +62,13 @@ def moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def ago(when: datetime | None, now: datetime | None = None) -> str:
-    """How long ago something was."""
-    return duration((now or datetime.now(UTC)) - when) + " ago" if when else "–"
+def ago(when: datetime, now: datetime | None = None) -> str:
+    """Roughly how long ago something was."""
+    seconds = max(0, int(((now or datetime.now(UTC)) - when).total_seconds()))
+    for length, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if seconds >= length:
+            return f"{seconds // length} {unit} ago"
+    return f"{seconds} s ago"
 
 
 def counted(number: int, what: str) -> str:

@@ -52,8 +52,7 @@ class Workspace:
         (CQL2), ``max_cloud_cover`` (percent), ``sortby``, ``fields``, ``limit`` (items of a
         page), ``providers``, ``cursor``.
         """
-        headers = {"Accept": "application/json"}
-        return dict(self.call("POST", "catalog/search", json=query, headers=headers))
+        return dict(self.call("POST", "catalog/search", json=query))
 
     def search_all(
         self, on_page: Callable[[JSON], None] | None = None, **query: Any
