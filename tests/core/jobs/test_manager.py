@@ -77,7 +77,7 @@ class World:
 
     @property
     def tasks(self) -> dict[str, Any]:
-        runs = self.manager._runs
+        runs = self.manager._list.runs
         return runs._tasks if runs is not None else {}
 
     async def ended(self, job_id: str) -> Job:
@@ -200,7 +200,7 @@ async def test_mistake_of_a_listener_does_not_end_the_job(tmp_path: Path) -> Non
     def listener(job: Job) -> None:
         raise RuntimeError("listener")
 
-    world.manager._on_change = listener
+    world.manager._list._on_change = listener
     await world.manager.start()
     assert (await world.ended((await world.manager.submit(SPEC)).id)).status == JobStatus.FINISHED
 

@@ -14,8 +14,7 @@ from typing import Any, ClassVar
 import pytest
 
 from cscale_core.errors import Conflict, CScaleError, DamagedData, InvalidInput, NotFound
-from cscale_core.jobs import manager as manager_module
-from cscale_core.jobs import running
+from cscale_core.jobs import running, sharing
 from cscale_core.jobs.engine import Engine, JobHandle, Outcome
 from cscale_core.jobs.engines.slurm.engine import SlurmEngine
 from cscale_core.jobs.manager import JobManager
@@ -145,7 +144,7 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(manager_module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(sharing, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(file_module, "AGAIN_SECONDS", 0.05)
     monkeypatch.setattr(file_module, "BUSY_SECONDS", 0.2)
     monkeypatch.setattr(running, "AGAIN_SECONDS", (0.05, 0.2))

@@ -11,14 +11,12 @@ import asyncio
 import builtins
 import hashlib
 import json
-import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Literal, ParamSpec
+from typing import Any, Literal
 
 from cscale_core.errors import Conflict, CScaleError, InvalidInput
-from cscale_core.jobs.bells import Bells
 from cscale_core.jobs.cloning import with_changes
 from cscale_core.jobs.engine import Engine
 from cscale_core.jobs.lease import Lease
@@ -33,25 +31,17 @@ from cscale_core.jobs.model import (
     LogLine,
     StoreState,
 )
-from cscale_core.jobs.running import Runs
+from cscale_core.jobs.sharing import SharedList
 from cscale_core.jobs.store import JobStore
 from cscale_core.jobs.store.store import not_ended
-from cscale_core.jobs.store.trouble import StoreTrouble
 from cscale_core.site import Site
 
-_logger = logging.getLogger(__name__)
-
-#: Seconds between two looks at what other servers of the user wrote.
-LOOK_SECONDS = 0.5
-#: Seconds between two looks at whether a backup is due.
-BACKUP_SECONDS = 3600.0
 #: Seconds after which who waits for log lines asks for them again.
-ATTEND_SECONDS = 20.0
+WAIT_SECONDS = 20.0
 LONGEST_KEY = 200
 #: What an engine writes to. An openEO back end keeps the results where it wants.
 _PLACES: Mapping[EngineName, str] = {"staging": "products", "spark": "home", "slurm": "home"}
 
-Heard = ParamSpec("Heard")
 Action = Literal["cancel", "pause", "resume", "clone", "publish", "delete"]
 
 
@@ -81,19 +71,7 @@ class JobManager:
         self.site = site
         self.store = store
         self._engines = dict(engines)
-        self._on_change = on_change
-        self._on_delete = on_delete
-        self._lease = lease or Lease(store)
-        self._runs: Runs | None = None
-        self._look: asyncio.Task[None] | None = None
-        self._told: dict[str, int] = {}
-        self._revision = 0
-        self._version: tuple[int, int] | None = None
-        self._attended: dict[str, int] = {}
-        self._reading: dict[str, float] = {}
-        self._bells = Bells()
-        self._trouble = ""
-        self._backed_up = 0.0
+        self._list = SharedList(store, self._engines, on_change, on_delete, lease or Lease(store))
         self._stopping = False
 
     @property
@@ -104,131 +82,22 @@ class JobManager:
     @property
     def runs_jobs(self) -> bool:
         """Whether this server runs the jobs, and not another one of the user."""
-        return self._runs is not None
+        return self._list.runs is not None
 
     # -- life ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Open the store and, unless another server does, take up every job that has not ended."""
         self._stopping = False
-        await self.store.ask(self.store.open)
-        with suppress(StoreTrouble):  # everything is news then, when it can be read
-            self._revision, self._told = await self.store.ask(self.store.revisions)
-        await self._looked()
-        self._look = asyncio.create_task(self._keep_looking(), name="job list")
+        await self._list.start()
 
     async def stop(self) -> None:
         """Stop watching and close the store. Jobs elsewhere go on; staging is taken up later."""
         self._stopping = True
-        if self._look is not None:
-            self._look.cancel()
-            await asyncio.wait([self._look])
-        await self._step_down()
-        try:
-            await self.store.ask(self._lease.release)
-        except CScaleError as error:
-            _logger.warning("the lease of the job list was not given back: %s", error)
+        await self._list.stop()
         for engine in self._engines.values():
             await engine.close()
         await self.store.ask(self.store.close)
-
-    async def _keep_looking(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            try:
-                await self._looked()
-            except Exception:
-                # Whatever it is, the next look may go better, and nobody else looks.
-                _logger.exception("looking at the job list failed")
-
-    async def _looked(self) -> None:
-        """Look at the list once: what hinders, who runs the jobs, what other servers wrote."""
-        await self.store.ask(self.store.look_again)
-        try:
-            await self._agree()
-            version = await self.store.ask(self.store.version)
-            if version != self._version:
-                await self._catch_up()
-                self._version = version
-        except StoreTrouble as error:
-            self._say(error)
-        else:
-            self._say(self.problem)
-        if self.runs_jobs and time.monotonic() - self._backed_up > BACKUP_SECONDS:
-            self._backed_up = time.monotonic()
-            await self.store.ask(self.store.back_up)
-
-    async def _agree(self) -> None:
-        """Run the jobs or do not, as the servers of the user agree by the lease."""
-        with suppress(StoreTrouble):  # what was held is still held; the list says what hinders
-            await self.store.ask(self._lease.look)
-        if self._lease.held != self.runs_jobs:
-            await (self._step_up() if self._lease.held else self._step_down())
-
-    def _say(self, trouble: CScaleError | None) -> None:
-        text = f"{trouble.message} {trouble.hint}" if trouble else ""
-        if text != self._trouble:
-            _logger.log(logging.ERROR if text else logging.INFO, "job list: %s", text or "in order")
-        self._trouble = text
-
-    async def _step_up(self) -> None:
-        """Run the jobs from now on, those first that run already."""
-        runs = Runs(self.store, self._engines, self._tell, self._bells.ring, self._lease.token)
-        open_jobs = await self.store.ask(self.store.open_jobs)
-        self._runs = runs
-        for job in sorted(
-            open_jobs, key=lambda job: (job.status != JobStatus.RUNNING, job.created)
-        ):
-            _logger.info("taking up job %s (%s, %s)", job.id, job.spec.engine, job.status)
-            runs.take_up(job)
-
-    async def _step_down(self) -> None:
-        """Run no jobs any more; they are not touched."""
-        runs, self._runs = self._runs, None
-        if runs is not None:
-            await runs.stop()
-
-    async def _catch_up(self) -> None:
-        """Tell and do what other servers of the user wrote."""
-        changes = await self.store.ask(self.store.changes, self._revision)
-        self._revision = changes.revision
-        for job in changes.jobs:
-            self._tell(job)
-            if self._runs is not None:
-                self._runs.take_up(job)
-        gone = changes.deleted
-        if changes.whole:
-            gone = list(self._told.keys() - {job.id for job in changes.jobs})
-        for job_id in gone:
-            self._tell_deleted(job_id, changes.revision)
-        if self._runs is not None:
-            await self._attend_for_others()
-        # They may have written log lines, too, which are not counted.
-        self._bells.ring_all()
-
-    async def _attend_for_others(self) -> None:
-        noted = await self.store.ask(self.store.attended)
-        for job_id, count in noted.items():
-            if count != self._attended.get(job_id) and self._runs is not None:
-                self._runs.attend(job_id)
-        self._attended = noted
-
-    def _tell(self, job: Job) -> None:
-        if job.revision <= self._told.get(job.id, 0):
-            return
-        self._told[job.id] = job.revision
-        self._bells.ring(job.id)
-        _heard(self._on_change, job)
-
-    def _tell_deleted(self, job_id: str, revision: int) -> None:
-        if self._told.pop(job_id, None) is not None:
-            self._bells.ring(job_id)
-            _heard(self._on_delete, job_id, revision)
-
-    def _begin(self, job: Job) -> None:
-        self._tell(job)
-        if self._runs is not None:
-            self._runs.take_up(job)
 
     # -- what the panel asks -------------------------------------------------------------------
 
@@ -256,7 +125,7 @@ class JobManager:
         if known is not None:
             return known
         checked = await self._engine(spec).check(self._placed(spec))
-        job, new = await asyncio.to_thread(
+        job, new = await self.store.ask(
             self.store.create,
             checked,
             key,
@@ -266,7 +135,7 @@ class JobManager:
             publishes=publishes,
         )
         if new:
-            self._begin(job)
+            self._list.begin(job)
         return job
 
     async def _known(self, key: str, asked: dict[str, Any]) -> Job | None:
@@ -316,7 +185,7 @@ class JobManager:
         :raises Conflict: when it has ended.
         """
         job = await self.store.ask(self.store.want, job_id, "cancel", "canceling")
-        self._begin(job)
+        self._list.begin(job)
         return job
 
     async def pause(self, job_id: str) -> Job:
@@ -336,7 +205,7 @@ class JobManager:
         if job.wanted == "cancel":
             raise Conflict(f"Job {job_id} is being canceled.")
         job = await self.store.ask(self.store.want, job_id, "pause", "pausing")
-        self._begin(job)
+        self._list.begin(job)
         return job
 
     async def resume(self, job_id: str) -> Job:
@@ -346,7 +215,7 @@ class JobManager:
         :raises Conflict: when it does not rest.
         """
         job = await self.store.ask(self.store.resume, job_id)
-        self._begin(job)
+        self._list.begin(job)
         return job
 
     async def clone(
@@ -383,14 +252,14 @@ class JobManager:
         job = await self.get(job_id)
         if not job.status.ended:
             raise not_ended(job)
-        if self._runs is not None:
-            await self._runs.gone(job_id)
+        if self._list.runs is not None:
+            await self._list.runs.gone(job_id)
         engine = self._engines.get(job.spec.engine)
         if engine is not None:
             # First: a server that dies now leaves a job that can be deleted again, and no rubbish.
             await engine.forget(job)
         deleted = await self.store.ask(self.store.delete, job_id)
-        self._tell_deleted(job_id, deleted.revision)
+        self._list.tell_deleted(job_id, deleted.revision)
 
     def actions(self, job: Job) -> builtins.list[Action]:
         """What would be accepted of a job now."""
@@ -425,28 +294,16 @@ class JobManager:
         """
         until = time.monotonic() + wait
         while True:
-            with self._bells.listening(job_id) as bell:
+            with self._list.bells.listening(job_id) as bell:
                 job = await self.get(job_id)
-                await self._attend(job)
+                await self._list.attend(job)
                 lines = await self.store.ask(self.store.logs, job_id, after, limit, level)
                 left = until - time.monotonic()
                 if lines or job.status.ended or left <= 0:
                     return lines
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, ATTEND_SECONDS)):
+                    async with asyncio.timeout(min(left, WAIT_SECONDS)):
                         await bell.wait()
-
-    async def _attend(self, job: Job) -> None:
-        """Have the log of a job fetched more often, by whichever server runs it."""
-        engine = self._engines.get(job.spec.engine)
-        if job.status.ended or engine is None:
-            return
-        if self._runs is not None:
-            engine.attend(job)
-        elif time.monotonic() - self._reading.get(job.id, -ATTEND_SECONDS) >= ATTEND_SECONDS:
-            self._reading[job.id] = time.monotonic()
-            with suppress(StoreTrouble):  # what is there is shown all the same
-                await self.store.ask(self.store.attend, job.id)
 
     async def results(self, job_id: str, refused: bool = False) -> builtins.list[dict[str, Any]]:
         """Result items of a job, with links that work now.
@@ -531,21 +388,8 @@ class JobManager:
 
         :raises Conflict: when the list is not damaged; nothing was changed.
         """
-        await self.store.ask(self.store.recover)
-        # Whoever held the lease holds it no more: it is taken anew, and the jobs with it.
-        await self._step_down()
-        self._lease.held = False
-        self._version = None
-        await self._looked()
+        await self._list.recover()
         return await self.store_state()
-
-
-def _heard(listener: Callable[Heard, None], *what: Heard.args, **named: Heard.kwargs) -> None:
-    try:
-        listener(*what, **named)
-    except Exception:
-        # A listener's mistake must not end the job it listens to.
-        _logger.exception("a listener of the job list failed")
 
 
 def _not_publishable(job: Job) -> Conflict | None:
