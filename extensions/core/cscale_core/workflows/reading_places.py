@@ -30,6 +30,8 @@ _HTTP = {
     "CPL_VSIL_CURL_USE_HEAD": "NO",
     "GDAL_HTTP_TIMEOUT": "120",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    # A program that ran again wrote its output anew under the same name.
+    "CPL_VSIL_CURL_NON_CACHED": "/vsis3/:/vsicurl/",
 }
 
 
