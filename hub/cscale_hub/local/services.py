@@ -354,7 +354,7 @@ def _openeo(settings: Settings, vos: VOFile, layout: Layout, port: int) -> dict[
             "role_arn": f"arn:aws:iam::role/{OPENEO_ROLE}",
         },
         "site": {"mount_root": settings.storage.mount_root},
-        "spark": settings.spark.model_dump(),
+        "spark": settings.spark.model_dump(include={"master", "driver_memory"}),
     }
 
 
