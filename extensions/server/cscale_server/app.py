@@ -114,7 +114,10 @@ class CScaleExtension(ExtensionApp):
                 self._broker_http,
             )
         self._listener = LoopbackListener(
-            self._source, Path(self._server.runtime_dir) / "cscale", self.log
+            self._source,
+            Path(self._server.runtime_dir) / "cscale",
+            self.log,
+            kept=Path(self.data_dir) / "loopback.port",
         )
         self._listener.bind()
         # Before any kernel or terminal starts, so that all of them inherit it.
