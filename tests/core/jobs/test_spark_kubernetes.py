@@ -254,10 +254,11 @@ async def test_watch_that_is_too_old_lists_anew(world: World, double: Kubernetes
 async def test_long_list_is_read_by_pages(world: World, double: KubernetesDouble) -> None:
     double.page = 2
     jobs = [await world.running() for _ in range(5)]
-    await world.manager.stop()
+    await double.break_watches()
     for _, name in jobs:
-        await double.state(name, "COMPLETED")
-    await world.begin()
+        double.applications[name]["status"]["applicationState"]["state"] = "COMPLETED"
+    double.compact()
+    await double.break_watches()
     for job, _ in jobs:
         assert (await world.ended(job.id)).status == JobStatus.FINISHED
 
@@ -290,6 +291,7 @@ async def test_deleted_application_is_lost(world: World, double: KubernetesDoubl
     ended = await world.ended(job.id)
     assert ended.status == JobStatus.LOST
     assert ended.error is not None
+    assert f"does not know {name} any more" in ended.error.message
     assert f"s3://vobucket/users/utest/jobs/{job.id}/" in ended.error.hint
     assert double.secrets == {}
 
