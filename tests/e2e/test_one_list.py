@@ -8,6 +8,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -292,6 +293,29 @@ def test_after_kill_9_each_job_shows_its_true_state_and_none_was_submitted_twice
     # What had arrived as a whole part was not fetched again, and what came after it once more.
     assert [source.times_sent(place) for place in (0, PART_SIZE // 2, PART_SIZE - 1)] == [1, 1, 1]
     assert source.times_sent(SIZE - 1) == 1
+
+
+def test_the_command_line_shows_all_four_in_one_list(own: Federation, four: Four) -> None:
+    command = [sys.executable, "-m", "cscale_cli.main", "jobs", "list", "--data", str(own.data)]
+    done = subprocess.run(
+        [*command, "--json"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    listed = shown["jobs"] if isinstance(shown, dict) else shown
+    ours = {job["id"]: job for job in listed if job["id"] in four.ids.values()}
+    assert {job["spec"]["engine"] for job in ours.values()} == ENGINES
+    table = subprocess.run(
+        command,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert table.returncode == 0, table.stderr
+    for engine in ENGINES:
+        assert engine in table.stdout
 
 
 def test_what_was_copied_is_whole_and_there_once(

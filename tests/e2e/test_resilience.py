@@ -16,11 +16,15 @@ import pytest
 from cscale_cli.demo.session import HubSession
 from cscale_hub.local.archive import simulate
 from cscale_hub.local.lifecycle import Federation, FederationError
+from cscale_hub.local.slurm.packages import missing_packages
 from tests.e2e.processes import mounts_below, processes_of
 
 pytestmark = pytest.mark.timeout(900)
 
-SERVICES = ("issuer", "s3", "catalogue", "site-b", "openeo", "broker")
+SERVICES = (
+    *("issuer", "s3", "catalogue", "site-b", "openeo", "broker"),
+    *(() if missing_packages() else ("slurm",)),
+)
 
 
 @pytest.fixture(scope="module")
