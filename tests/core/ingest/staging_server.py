@@ -64,7 +64,7 @@ async def main(folder: Path) -> None:
         )
         await manager.start()
         await manager.submit(spec, "once")
-        while not all(job.status.ended for job in await manager.list()):  # noqa: ASYNC110
+        while not all(job.status.ended for job in (await manager.changes()).jobs):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         await manager.stop()
 

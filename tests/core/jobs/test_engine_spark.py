@@ -272,7 +272,7 @@ async def test_job_that_makes_no_sense_is_refused_before_anything_starts(
     with pytest.raises(InvalidInput) as caught:
         await world.manager.submit(spec(**changes))
     assert said in f"{caught.value.message} {caught.value.hint}"
-    assert await world.manager.list() == []
+    assert (await world.manager.changes()).jobs == []
 
 
 async def test_inputs_are_noted_with_their_checksums(world: World) -> None:

@@ -323,4 +323,4 @@ async def test_staging_that_cannot_work_is_refused_before_it_is_a_job(
 ) -> None:
     with pytest.raises(InvalidInput, match=said):
         await world.manager.submit(spec(**process))
-    assert await world.manager.list() == []
+    assert (await world.manager.changes()).jobs == []

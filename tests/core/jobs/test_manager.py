@@ -132,7 +132,7 @@ async def test_wrong_spec_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
         await world.manager.submit(SPEC.model_copy(update={"title": "wrong"}))
     with pytest.raises(InvalidInput, match="engine"):
         await world.manager.submit(JobSpec(engine="spark", process={}))
-    assert await world.manager.list() == []
+    assert (await world.manager.changes()).jobs == []
 
 
 async def test_same_key_submits_once(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ async def test_delete_takes_ended_jobs_only_and_the_engine_forgets_them(tmp_path
     await world.ended(job.id)
     await world.manager.delete(job.id)
     assert world.engine.forgotten == [job.id]
-    assert await world.manager.list() == []
+    assert (await world.manager.changes()).jobs == []
 
 
 async def test_many_reports_become_few_revisions_and_none_after_the_end(tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ async def test_killed_server_loses_no_job_and_the_next_starts_it_once(
 
     world = World(tmp_path, count)
     await world.manager.start()
-    (job,) = await world.manager.list()
+    (job,) = (await world.manager.changes()).jobs
     # The client, which had no answer, submits again with the same key.
     again = await world.manager.submit(SPEC, "key")
     assert again.id == job.id

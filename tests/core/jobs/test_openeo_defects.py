@@ -67,7 +67,9 @@ async def test_many_jobs_are_watched_by_lists_and_not_one_by_one(
     oldest = await world.manager.get(jobs[0].id)
     finish(world.double.jobs[oldest.engine_id])
     assert (await world.ended(oldest.id)).status == JobStatus.FINISHED
-    running = [job for job in await world.manager.list() if job.status == JobStatus.RUNNING]
+    running = [
+        job for job in (await world.manager.changes()).jobs if job.status == JobStatus.RUNNING
+    ]
     assert len(running) == 11
 
 
@@ -114,7 +116,7 @@ async def test_finished_job_is_described_as_long_as_that_tells_more_than_the_lis
     await world.running(title="goes on")
     described = [await described_at_the_end(world, number) for number in range(4)]
     assert 0 not in described
-    jobs = [job for job in await world.manager.list() if job.status == JobStatus.FINISHED]
+    jobs = [job for job in (await world.manager.changes()).jobs if job.status == JobStatus.FINISHED]
     assert {job.costs for job in jobs} == {2.5}
 
 
@@ -132,7 +134,9 @@ async def test_finished_job_is_not_described_where_the_list_tells_all(
     assert described[2:] == [0, 0]
     assert (described[0] == 0) == (how == "list shows usage")
     if how == "list shows usage":
-        jobs = [job for job in await world.manager.list() if job.status == JobStatus.FINISHED]
+        jobs = [
+            job for job in (await world.manager.changes()).jobs if job.status == JobStatus.FINISHED
+        ]
         assert [job.usage["cpu"]["value"] for job in jobs] == [3, 3, 3, 3]
 
 

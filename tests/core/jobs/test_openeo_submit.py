@@ -117,7 +117,7 @@ async def test_server_killed_at_any_step_of_a_submit_submits_once(
         await submit_and_die(world, Killer(patch, step, after=after))
     world.manager = world.new_manager()
     await world.manager.start()
-    (job,) = await world.manager.list()
+    (job,) = (await world.manager.changes()).jobs
     running = await world.until(job.id, lambda job: job.status == JobStatus.RUNNING)
     (remote,) = world.double.jobs.values()
     assert running.engine_id == remote.id
@@ -136,7 +136,7 @@ async def test_creation_that_shows_late_in_the_list_is_waited_for(world: World) 
     await world.manager.start()
     await until(lambda: world.double.count("GET", "/jobs") > lists)
     world.double.switches.list_hides.clear()
-    (job,) = await world.manager.list()
+    (job,) = (await world.manager.changes()).jobs
     found = await world.until(job.id, lambda job: job.engine_id)
     assert found.engine_id == remote.id
     assert world.double.count("POST", "/jobs") == 1
@@ -152,7 +152,7 @@ async def test_creation_is_found_on_a_later_page_and_without_descriptions(world:
     world.double.switches.list_off = ("description",)
     world.manager = world.new_manager()
     await world.manager.start()
-    (job,) = await world.manager.list()
+    (job,) = (await world.manager.changes()).jobs
     found = await world.until(job.id, lambda job: job.engine_id)
     assert found.engine_id == remote.id
 

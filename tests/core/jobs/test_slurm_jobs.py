@@ -277,4 +277,4 @@ async def test_what_cannot_be_asked_is_refused_before_anything_is_written(world:
     for options in ({"time": "soon"}, {"partition": "a b"}, {"memory": "-1"}, {"nice": 3}):
         with pytest.raises(InvalidInput, match="options for Slurm"):
             await world.submit("true", **options)
-    assert await world.manager.list() == []
+    assert (await world.manager.changes()).jobs == []

@@ -130,7 +130,7 @@ async def test_killed_server_loses_no_job_and_nothing_runs_twice(
     )
     assert await process.wait() == -signal.SIGKILL
     await world.manager.start()
-    (job,) = await world.manager.list()
+    (job,) = (await world.manager.changes()).jobs
     again = await world.manager.submit(spec("bash", "-c", PROGRAM), "key")
     assert again.id == job.id
     ended = await world.ended(job.id)

@@ -18,7 +18,9 @@ from cscale_core.jobs.engines.spark import SparkEngine
 from cscale_core.jobs.engines.staging import StagingEngine
 from cscale_core.jobs.manager import JobManager
 from cscale_core.jobs.model import EngineName, Job
+from cscale_core.jobs.repeating import with_job_document
 from cscale_core.jobs.store import JobStore
+from cscale_core.objects import ObjectStore
 from cscale_core.site import Site
 
 if TYPE_CHECKING:
@@ -45,8 +47,11 @@ def build_manager(
     if ui_base is None:
         ui_base = os.environ.get("JUPYTERHUB_SERVICE_PREFIX", "/").rstrip("/") + "/proxy/{port}"
 
+    objects = ObjectStore(site)
+
     async def results(job_id: str, refused: bool) -> list[dict[str, Any]]:
-        return await manager.results(job_id, refused)
+        items = await manager.results(job_id, refused)
+        return await with_job_document(items, await manager.get(job_id), site, objects)
 
     engines: dict[EngineName, Engine] = {
         "staging": StagingEngine(site, http, tokens, results=results),

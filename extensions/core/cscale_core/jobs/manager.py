@@ -8,7 +8,6 @@ again at :meth:`JobManager.start`.
 from __future__ import annotations
 
 import asyncio
-import builtins
 import hashlib
 import json
 import time
@@ -170,10 +169,6 @@ class JobManager:
         """
         return await self.store.ask(self.store.get, job_id)
 
-    async def list(self, since: int = 0) -> builtins.list[Job]:
-        """Jobs that changed after a revision, the latest change last."""
-        return await self.store.ask(self.store.list, since)
-
     async def changes(self, since: int = 0) -> JobChanges:
         """What changed after a revision of the list, deletions too."""
         return await self.store.ask(self.store.changes, since)
@@ -261,10 +256,10 @@ class JobManager:
         deleted = await self.store.ask(self.store.delete, job_id)
         self._list.tell_deleted(job_id, deleted.revision)
 
-    def actions(self, job: Job) -> builtins.list[Action]:
+    def actions(self, job: Job) -> list[Action]:
         """What would be accepted of a job now."""
         engine = self._engines.get(job.spec.engine)
-        accepted: builtins.list[Action] = []
+        accepted: list[Action] = []
         if not job.status.ended and job.wanted != "cancel":
             accepted.append("cancel")
             if job.status == JobStatus.PAUSED or job.wanted == "pause":
@@ -286,7 +281,7 @@ class JobManager:
         limit: int = 500,
         level: str = "debug",
         wait: float = 0.0,
-    ) -> builtins.list[LogLine]:
+    ) -> list[LogLine]:
         """Lines of a job's log after a cursor. Reading makes its engine fetch them more often.
 
         :param level: the least that is shown.
@@ -305,7 +300,7 @@ class JobManager:
                     async with asyncio.timeout(min(left, WAIT_SECONDS)):
                         await bell.wait()
 
-    async def results(self, job_id: str, refused: bool = False) -> builtins.list[dict[str, Any]]:
+    async def results(self, job_id: str, refused: bool = False) -> list[dict[str, Any]]:
         """Result items of a job, with links that work now.
 
         :param refused: a link was refused (410, 403): they are made anew whatever they say.
@@ -339,7 +334,7 @@ class JobManager:
         checked = await engine.check(self._placed(spec))
         return await asyncio.to_thread(engine.render_script, checked)
 
-    async def backends(self) -> builtins.list[BackendState]:
+    async def backends(self) -> list[BackendState]:
         """The places that run jobs, as last seen."""
         asked = await asyncio.gather(*(engine.backends() for engine in self._engines.values()))
         return [state for states in asked for state in states]

@@ -39,10 +39,14 @@ class JobSpec(BaseModel):
 
     ``process`` depends on the engine:
 
-    - ``staging``: ``{"items": [STAC item, ...], "assets": [key, ...] | null, "register": bool}``
+    - ``staging``: ``{"items": [STAC item, ...], "assets": [key, ...] | null, "register": bool}``,
+      or ``{"job": ID, "assets": …, "register": …}`` for the results of a job of this list
     - ``openeo``: ``{"process_graph": {...}}`` (openEO API 1.2, ``POST /jobs``)
     - ``spark``: ``{"application": NAME, "arguments": {...}}`` with a name from
-      ``cscale_core.workflows``
+      ``cscale_core.workflows``, or a program of one's own, ``{"main": PATH or s3://….py,
+      "arguments": […]}`` with optionally ``packages``, ``python``, ``py_files``, ``jars``,
+      ``environment``; ``{output}`` and ``{inputs}`` are filled in. ``options`` are those of
+      ``cscale_core.jobs.engines.spark.options.SparkOptions``
     - ``slurm``: the same ``{"application": NAME, "arguments": {...}}``, or a program of one's own,
       ``{"command": [PROGRAM, ARGUMENT, ...]}`` with optionally ``"modules": [NAME, ...]`` (of the
       cluster's module system), ``"container": IMAGE`` (for Apptainer) and ``"environment":
@@ -58,7 +62,9 @@ class JobSpec(BaseModel):
     engine: EngineName
     title: str = Field(default="", max_length=200)
     backend: str = Field(
-        default="", description="Id of the openEO back end or Slurm cluster; empty: the first."
+        default="",
+        description="Id of the openEO back end or Slurm cluster, local or kubernetes for Spark; "
+        "empty: the first.",
     )
     vo: str = Field(default="", description="VO whose bucket takes the output; empty: the first.")
     process: dict[str, Any]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -57,7 +56,7 @@ def of_bucket(work: Work, site: Site, report: Report) -> Left:
     # Imported here: rasterio and numpy cost a server half a second it may never need.
     from cscale_core.workflows.results.items import item_id
     from cscale_core.workflows.results.prefixes import describe_outputs
-    from cscale_core.workflows.results.provenance import Lineage
+    from cscale_core.workflows.results.provenance import Lineage, stated_period
 
     report(1.0, "reading the results")
     job = work.job
@@ -74,19 +73,10 @@ def of_bucket(work: Work, site: Site, report: Report) -> Left:
         identifier=item_id(job.spec.title, job.id),
         collection=work.collection,
         title=job.spec.title,
-        period=_period(job.spec.period),
+        period=stated_period(job.spec.period),
         area=job.spec.area,
     )
     return Left(found.items, found.left_out)
-
-
-def _period(text: str) -> tuple[datetime, datetime] | None:
-    start, _, end = text.partition("/")
-    try:
-        return datetime.fromisoformat(start), datetime.fromisoformat(end)
-    except ValueError:
-        # Not stated, or open at one end.
-        return None
 
 
 def of_folder(work: Work, site: Site, folder: Path, report: Report) -> Left:
