@@ -157,7 +157,9 @@ class HubLogin:
         self._api.headers["Authorization"] = f"token {self._token}"
 
     def start_server(self, progress: Callable[[str], None]) -> None:
-        """Start the researcher's own server and wait until it answers."""
+        """Start the researcher's own server, where it is off, and wait until it answers."""
+        if self.server_runs():
+            return
         address = f"{self.hub_url}/hub/api/users/{self.user}/server"
         answer = self._api.post(address)
         if answer.status_code not in (201, 202):
