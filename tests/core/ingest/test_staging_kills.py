@@ -92,7 +92,7 @@ class World:
     def job(self) -> Job:
         store = JobStore(self.folder / "jobs.sqlite")
         store.open()
-        [job] = store.list()
+        [job] = store.changes().jobs
         store.close()
         return job
 

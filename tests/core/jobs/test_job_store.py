@@ -48,8 +48,8 @@ def test_every_change_takes_the_next_revision_of_all_jobs(store: JobStore) -> No
     two, _ = store.create(spec())
     assert (one.revision, two.revision) == (1, 2)
     assert store.update(one.id, message="x").revision == 3
-    assert [job.id for job in store.list(since=2)] == [one.id]
-    assert [job.id for job in store.list()] == [two.id, one.id]
+    assert [job.id for job in store.changes(since=2).jobs] == [one.id]
+    assert [job.id for job in store.changes().jobs] == [two.id, one.id]
 
 
 def test_change_that_changes_nothing_takes_no_revision(store: JobStore) -> None:
@@ -75,7 +75,7 @@ def test_same_key_gives_the_same_job_and_another_job_under_it_is_refused(store: 
     assert one.id == two.id
     with pytest.raises(Conflict, match="key"):
         store.create(spec(title="b"), "key")
-    assert len(store.list()) == 1
+    assert len(store.changes().jobs) == 1
 
 
 def test_start_and_end_times_follow_the_status(store: JobStore) -> None:
@@ -186,14 +186,14 @@ def test_log_is_read_by_level(store: JobStore) -> None:
 def test_long_list_is_parsed_once(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(30):
         store.create(spec(title=str(number)))
-    store.list()
+    store.changes()
     parsed: list[str] = []
     real = Job.model_validate
     monkeypatch.setattr(Job, "model_validate", lambda one: parsed.append(one["id"]) or real(one))
-    assert len(store.list()) == len(store.changes().jobs) == 30
+    assert len(store.changes().jobs) == len(store.changes().jobs) == 30
     assert parsed == []
     other = JobStore(store.path)
-    changed = other.update(store.list()[7].id, message="by another process")
+    changed = other.update(store.changes().jobs[7].id, message="by another process")
     parsed.clear()
     assert [job.message for job in store.changes(30).jobs] == ["by another process"]
     assert parsed == [changed.id]
@@ -205,7 +205,7 @@ def test_parsed_jobs_are_kept_within_a_bound(
     monkeypatch.setattr(rows, "KEPT", 20_000)
     for _ in range(20):
         store.create(spec(process={"items": [{"id": "y" * 3000}]}))
-    assert len(store.list()) == 20
+    assert len(store.changes().jobs) == 20
     assert 1 <= len(store._parsed.all()) < 7
 
 
@@ -300,4 +300,4 @@ for index in range(10_000):
     store = JobStore(path)
     store.open()
     assert store.problem is None
-    assert set(said) <= {job.id for job in store.list()}
+    assert set(said) <= {job.id for job in store.changes().jobs}

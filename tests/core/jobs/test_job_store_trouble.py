@@ -128,7 +128,7 @@ def test_damaged_list_is_shown_from_what_is_left_and_recovered_whole(path: Path,
         assert isinstance(store.problem, DamagedData)
         assert "Recover" in store.problem.hint
         assert str(path) in store.problem.hint
-        shown = {job.id for job in store.list()}
+        shown = {job.id for job in store.changes().jobs}
         assert set(ids) <= shown
         assert store.changes().whole
         assert store.state(ids[5]) == {"cursor": 5}
@@ -146,7 +146,7 @@ def test_damaged_list_is_shown_from_what_is_left_and_recovered_whole(path: Path,
 
     store.recover()
     assert store.problem is None
-    assert set(ids) <= {job.id for job in store.list()}
+    assert set(ids) <= {job.id for job in store.changes().jobs}
     if kind == "header":
         assert store.get(late.id).spec.title == "after the backup"
         assert store.get(ids[3]).status == JobStatus.CANCELED
@@ -164,7 +164,7 @@ def test_damaged_list_without_a_backup_gives_the_rows_that_can_be_read(path: Pat
     ids = filled(path)
     damage(path, "pages")
     store = opened(path)
-    found = {job.id for job in store.list()}
+    found = {job.id for job in store.changes().jobs}
     assert 10 < len(found) < len(ids)
     assert found < set(ids)
     assert f"{len(found)} jobs could be read" in store.problem.hint  # type: ignore[union-attr]
@@ -187,7 +187,7 @@ def test_deleted_job_does_not_come_back_from_the_backup(path: Path) -> None:
     store.close()
     damage(path, "header")
     store = opened(path)
-    assert {job.id for job in store.list()} == set(ids) - {ids[2]}
+    assert {job.id for job in store.changes().jobs} == set(ids) - {ids[2]}
 
 
 def test_job_from_the_backup_says_so_in_its_log(path: Path) -> None:
@@ -204,7 +204,7 @@ def test_damage_that_shows_while_in_use_loses_nothing_that_was_read(path: Path) 
     store = opened(path)
     for one in store.backups():
         one.unlink()
-    assert len(store.list()) == len(ids)
+    assert len(store.changes().jobs) == len(ids)
     data = bytearray(path.read_bytes())
     data[PAGE * 2 :] = b"\x07" * (len(data) - PAGE * 2)
     path.write_bytes(data)
@@ -212,9 +212,9 @@ def test_damage_that_shows_while_in_use_loses_nothing_that_was_read(path: Path) 
     store._connection.execute("PRAGMA shrink_memory")
     with pytest.raises(DamagedData):
         store.get(ids[0])
-    assert {job.id for job in store.list()} == set(ids)
+    assert {job.id for job in store.changes().jobs} == set(ids)
     store.recover()
-    assert {job.id for job in store.list()} == set(ids)
+    assert {job.id for job in store.changes().jobs} == set(ids)
 
 
 def test_reader_of_before_a_recovery_gets_the_whole_list(path: Path) -> None:
@@ -242,7 +242,7 @@ def test_other_server_finds_the_recovered_list_by_itself(
     one.recover()
     two.look_again()
     assert two.problem is None
-    assert {job.id for job in two.list()} == set(ids)
+    assert {job.id for job in two.changes().jobs} == set(ids)
     # One that still has the old file open notices that it is no longer the list.
     with contextlib.suppress(CScaleError):
         running.update(ids[1], message="to the old file?")
@@ -292,7 +292,7 @@ def test_list_that_is_locked_at_open_shows_its_backup_until_it_is_free(path: Pat
         assert isinstance(store.problem, Conflict)
         assert store.problem.retryable
         assert "backup" in store.problem.hint
-        assert {job.id for job in store.list()} == set(ids)
+        assert {job.id for job in store.changes().jobs} == set(ids)
         store.look_again()
         assert store.problem is not None
     store.look_again()
@@ -312,7 +312,7 @@ def test_full_disk_is_said_and_nothing_is_lost(path: Path) -> None:
     with pytest.raises(StorageFull, match="no room"):
         store.create(spec(process={"items": [{"id": "z" * 100_000}]}))
     assert isinstance(store.problem, StorageFull)
-    assert [one.id for one in store.list()] == [job_id]
+    assert [one.id for one in store.changes().jobs] == [job_id]
     assert store.update(job_id, message="what fits is written").message
     assert store.problem is None
 
@@ -366,7 +366,7 @@ def test_list_on_a_read_only_file_system(small_disk: Path, monkeypatch: pytest.M
     store = opened(path)
     assert store.problem is not None
     assert store.problem.retryable
-    assert {job.id for job in store.list()} == set(ids)
+    assert {job.id for job in store.changes().jobs} == set(ids)
     with pytest.raises(CScaleError, match="only be read"):
         store.create(spec())
     store.look_again()
@@ -491,7 +491,7 @@ def test_list_of_the_first_version_is_migrated_with_all_it_has(path: Path) -> No
     assert store.problem is None
     assert store.backups() != []
     assert sqlite3.connect(store.backups()[0]).execute("PRAGMA user_version").fetchone() == (1,)
-    done, canceling, failed = store.list()
+    done, canceling, failed = store.changes().jobs
     assert [phase.status for phase in done.phases] == ["created", "running", "finished"]
     assert [phase.since for phase in done.phases] == [done.created, done.started, done.ended]
     assert (done.results, done.usage) == ([{"id": "r"}], {"bytes": 5})
@@ -513,9 +513,9 @@ def test_damaged_list_of_the_first_version_is_recovered_too(path: Path) -> None:
     path.write_bytes(data[:-PAGE] + b"\x00" * PAGE)
     store = opened(path)
     assert isinstance(store.problem, DamagedData)
-    assert len(store.list()) == 3
+    assert len(store.changes().jobs) == 3
     store.recover()
-    assert store.list()[1].wanted == "cancel"
+    assert store.changes().jobs[1].wanted == "cancel"
 
 
 def test_list_of_a_newer_version_is_shown_and_left_alone(path: Path) -> None:
@@ -541,7 +541,7 @@ def test_list_of_a_newer_version_is_shown_and_left_alone(path: Path) -> None:
     assert isinstance(store.problem, InvalidInput)
     with pytest.raises(InvalidInput, match="newer"):
         store.create(spec())
-    assert {job.id for job in store.list()} == {ids[0], ids[2]}
+    assert {job.id for job in store.changes().jobs} == {ids[0], ids[2]}
     store.close()
     assert path.read_bytes() == before
 
@@ -551,7 +551,7 @@ def test_two_processes_that_start_at_once_migrate_once(path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from cscale_core.jobs.store import JobStore\n"
         "store = JobStore(Path(sys.argv[1])); store.open()\n"
-        "print(store.problem, len(store.list()))"
+        "print(store.problem, len(store.changes().jobs))"
     )
     both = [
         subprocess.Popen(

@@ -185,7 +185,7 @@ async def test_cancel_while_nobody_knows_whether_it_was_created_stops_it_there(
     world.manager = world.new_manager()
     store = world.manager.store
     store.open()
-    (job,) = store.list()
+    (job,) = store.changes().jobs
     store.want(job.id, "cancel", "canceling")
     await world.manager.start()
     assert (await world.ended(job.id)).status == JobStatus.CANCELED

@@ -9,7 +9,6 @@ All methods block and are safe in threads; async callers use :meth:`JobStore.ask
 
 from __future__ import annotations
 
-import builtins
 import json
 import secrets
 import sqlite3
@@ -173,18 +172,13 @@ class JobStore(ListFile):
         with self._transaction(write=False) as connection:
             return self._find(connection, identifier), self._state(connection, identifier)
 
-    def list(self, since: int = 0) -> builtins.list[Job]:
-        """Jobs that changed after a revision, the latest change last; all for 0."""
-        with self._transaction(write=False) as connection:
-            return self._parsed.after(connection, since)
-
     def revisions(self) -> tuple[int, dict[str, int]]:
         """The revision of the list, and of each job. No job is parsed."""
         with self._transaction(write=False) as connection:
             revision: int = connection.execute("SELECT revision FROM counter").fetchone()[0]
             return revision, dict(connection.execute("SELECT id, revision FROM jobs"))
 
-    def open_jobs(self) -> builtins.list[Job]:
+    def open_jobs(self) -> list[Job]:
         """Jobs that have not ended, the latest change last."""
         ended = json.dumps([status.value for status in JobStatus if status.ended])
         with self._transaction(write=False) as connection:
@@ -379,7 +373,7 @@ class JobStore(ListFile):
 
     def logs(
         self, identifier: str, after: int = 0, limit: int = 500, level: str = "debug"
-    ) -> builtins.list[LogLine]:
+    ) -> list[LogLine]:
         """Lines after a cursor, oldest first.
 
         :param level: the least that is given.
