@@ -121,6 +121,7 @@ class JobsBackend(Backend):
             JobStore(surroundings.data_dir / "jobs.sqlite"),
             {"openeo": self.remote, "staging": self.copying},
             surroundings.on_change,
+            on_delete=surroundings.on_delete,
         )
 
     async def start(self) -> None:
@@ -463,6 +464,27 @@ async def test_a_deletion_is_told_as_the_last_event_of_a_job(
     assert revisions == sorted(set(revisions))
 
 
+async def test_what_another_server_does_to_the_list_is_told_too(
+    server: Any, subscribe: Any, eventually: Any, tmp_path: Path
+) -> None:
+    (await backend_of(server)).remote.end.set()
+    job_id = await made(server, REMOTE)
+    await until_status(server, job_id, "finished")
+    socket = await subscribe(server)
+    other = JobStore(tmp_path / "list" / "jobs.sqlite")
+    other.open()
+    try:
+        other.update(job_id, message="somebody was here")
+        await eventually(
+            lambda: [e for e in socket.events if e["message"] == "somebody was here"], 20
+        )
+        other.delete(job_id)
+        await eventually(lambda: socket.events[-1]["status"] == "deleted", 20)
+    finally:
+        other.close()
+    assert socket.events[-1]["id"] == job_id
+
+
 async def test_events_are_few_and_the_last_is_told_and_none_tells_a_secret(
     server: Any, subscribe: Any, eventually: Any
 ) -> None:
@@ -543,6 +565,16 @@ async def test_a_copy_that_runs_here_is_activity_and_a_remote_job_is_not(
     resting = app.settings["cscale_last_activity"]
     await asyncio.sleep(1)
     assert app.settings["cscale_last_activity"] == resting
+
+
+async def test_a_copy_that_another_server_runs_is_no_activity_here(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(JobManager, "runs_jobs", False)
+    copy = await made(server, COPY)
+    await until_status(server, copy, "running")
+    await asyncio.sleep(1)
+    assert "cscale_last_activity" not in server.app.web_app.settings
 
 
 async def test_a_copy_holds_the_server_for_so_long_and_no_longer(

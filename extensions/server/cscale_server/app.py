@@ -176,7 +176,7 @@ class CScaleExtension(ExtensionApp):
     async def _start_backend(self, site: Site) -> Backend:
         try:
             backend: Backend = self.backend_class(
-                Surroundings(site, Path(self.data_dir), self._source, self._changed)
+                Surroundings(site, Path(self.data_dir), self._source, self._changed, self._deleted)
             )
             await backend.start()
         except Exception:
@@ -292,12 +292,15 @@ class CScaleExtension(ExtensionApp):
         """
         if job.spec.engine != "staging" or job.status != JobStatus.RUNNING:
             return
+        starting = self._starting
+        if starting is None or not starting.done() or not starting.result().jobs.runs_jobs:
+            return  # of two servers of one user the other one copies
         now = datetime.now(UTC)
         if now - (job.started or job.created) < timedelta(hours=self.longest_staging):
             self._server.web_app.settings[ACTIVITY_SETTING] = now
 
-    def tell_deleted(self, job_id: str, revision: int) -> None:
-        """A job was deleted; the list has this revision since."""
+    def _deleted(self, job_id: str, revision: int) -> None:
+        """A job was deleted; the list has this revision since. Called from any thread."""
         if self._events is not None:
             self._events.deleted(job_id, revision)
 

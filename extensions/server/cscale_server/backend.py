@@ -56,6 +56,7 @@ class Surroundings:
     data_dir: Path
     tokens: CredentialSource
     on_change: Callable[[Job], None]
+    on_delete: Callable[[str, int], None]
 
 
 class Backend:
@@ -82,7 +83,12 @@ class Backend:
             self._http = await opened.enter_async_context(guarded_client(here.site))
             self.catalog = await self._open_catalog(opened)
             self.jobs = build_manager(
-                here.site, here.data_dir, self._http, here.tokens, here.on_change
+                here.site,
+                here.data_dir,
+                self._http,
+                here.tokens,
+                here.on_change,
+                on_delete=here.on_delete,
             )
             opened.push_async_callback(self.jobs.stop)
             await self.jobs.start()

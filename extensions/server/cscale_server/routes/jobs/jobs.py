@@ -64,10 +64,8 @@ class JobHandler(JobAnswers):
     @authorized
     async def delete(self, job_id: str) -> None:
         self.require_owner()
-        jobs = (await self.extension.backend()).jobs
-        before = (await jobs.get(job_id)).revision
-        await jobs.delete(job_id)
-        self.extension.tell_deleted(job_id, (await jobs.changes(before)).revision)
+        backend = await self.extension.backend()
+        await backend.jobs.delete(job_id)
         self.set_status(HTTPStatus.NO_CONTENT)
         self.finish()
 
