@@ -39,7 +39,13 @@ FOLDER = ROOT / "docs" / "reference"
 OPENAPI = ROOT / "extensions" / "server" / "openapi.yaml"
 CORE = ROOT / "extensions" / "core"
 PYTHON = (
-    "cscale_core.client",
+    "cscale_core.client.workspace",
+    "cscale_core.client.joblist",
+    "cscale_core.client.job",
+    "cscale_core.client.logs",
+    "cscale_core.client.results",
+    "cscale_core.client.mapping",
+    "cscale_core.client.areas",
     "cscale_core.addresses",
     "cscale_core.identity",
     "cscale_core.catalog.federation",
