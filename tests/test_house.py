@@ -17,6 +17,7 @@ PACKAGES = {
     "cscale_server": ROOT / "extensions/server/cscale_server",
     "cscale_openeo": ROOT / "extensions/openeo/cscale_openeo",
     "cscale_mqs": ROOT / "extensions/mqs/cscale_mqs",
+    "cscale_widget": ROOT / "extensions/widget/cscale_widget",
     "cscale_cli": ROOT / "extensions/cli/cscale_cli",
 }
 # What each package may import of the others.
@@ -25,6 +26,7 @@ ALLOWED = {
     "cscale_server": {"cscale_core"},
     "cscale_openeo": {"cscale_core"},
     "cscale_mqs": {"cscale_core"},
+    "cscale_widget": {"cscale_core"},
     "cscale_hub": {"cscale_core.backends", "cscale_core.identity", "cscale_core.providers"},
     "cscale_cli": {"cscale_core", "cscale_hub"},
 }
@@ -45,7 +47,7 @@ FLOORS = [
         "untrusted",
     },
     {"catalog", "ingest"},
-    {"workflows"},
+    {"workflows", "tiles"},
     {"jobs"},
     {"client"},
 ]

@@ -1,0 +1,118 @@
+/**
+ * A list of any length whose rows are all of one height: only those that are seen are in the page.
+ *
+ * Arrows, Page Up and Down, Home and End move through it; Enter opens, Space selects.
+ */
+
+import type { ComponentChildren } from "preact";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+
+interface VirtualListProps<T> {
+  label: string;
+  items: readonly T[];
+  rowHeight: number;
+  keyOf: (item: T) => string;
+  /** The row that the keyboard is at. */
+  active: string | null;
+  onActive: (key: string) => void;
+  onOpen: (item: T) => void;
+  onToggle?: (item: T) => void;
+  isSelected?: (item: T) => boolean;
+  row: (item: T) => ComponentChildren;
+  onHover?: (item: T | null) => void;
+  /** Below the last row. */
+  after?: ComponentChildren;
+}
+
+const BEYOND = 6;
+
+export function VirtualList<T>(props: VirtualListProps<T>) {
+  const { label, items, rowHeight, keyOf, active, onActive, onOpen, onToggle, isSelected, row, onHover, after } = props;
+  const box = useRef<HTMLDivElement>(null);
+  const [seen, setSeen] = useState({ top: 0, height: 600 });
+  const at = active === null ? -1 : items.findIndex((item) => keyOf(item) === active);
+
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (!element) return;
+    const measure = () => setSeen({ top: element.scrollTop, height: element.clientHeight || 600 });
+    measure();
+    const watcher = new ResizeObserver(measure);
+    watcher.observe(element);
+    return () => watcher.disconnect();
+  }, []);
+
+  // What becomes active elsewhere, on the map, is brought into sight.
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (!element || at < 0) return;
+    const top = at * rowHeight;
+    if (top < element.scrollTop) element.scrollTop = top;
+    else if (top + rowHeight > element.scrollTop + element.clientHeight) {
+      element.scrollTop = top + rowHeight - element.clientHeight;
+    }
+  }, [active, at, rowHeight]);
+
+  const keys = (event: KeyboardEvent) => {
+    if (event.target !== event.currentTarget) return;
+    const page = Math.max(1, Math.floor(seen.height / rowHeight) - 1);
+    const step = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -items.length, End: items.length }[event.key];
+    const item = items[at];
+    if (step !== undefined) {
+      const to = items[Math.max(0, Math.min(items.length - 1, at < 0 ? 0 : at + step))];
+      if (to) onActive(keyOf(to));
+    } else if (event.key === "Enter" && item) onOpen(item);
+    else if (event.key === " " && item) onToggle?.(item);
+    else return;
+    event.preventDefault();
+  };
+
+  const first = Math.max(0, Math.floor(seen.top / rowHeight) - BEYOND);
+  const last = Math.min(items.length, Math.ceil((seen.top + seen.height) / rowHeight) + BEYOND);
+  const idOf = (item: T) => `cs-row-${keyOf(item)}`;
+  const current = items[at];
+  return (
+    <div
+      class="cs-list"
+      ref={box}
+      onScroll={(event) => setSeen({ top: event.currentTarget.scrollTop, height: event.currentTarget.clientHeight })}
+    >
+      <div
+        role="listbox"
+        aria-label={label}
+        aria-multiselectable={onToggle ? true : undefined}
+        aria-activedescendant={current && at >= first && at < last ? idOf(current) : undefined}
+        tabIndex={0}
+        class="cs-list-rows"
+        style={{ height: `${items.length * rowHeight}px` }}
+        onKeyDown={keys}
+        onPointerLeave={() => onHover?.(null)}
+      >
+        {items.slice(first, last).map((item, index) => {
+          const key = keyOf(item);
+          return (
+            <div
+              key={key}
+              id={idOf(item)}
+              role="option"
+              aria-selected={isSelected?.(item) ?? key === active}
+              aria-setsize={items.length}
+              aria-posinset={first + index + 1}
+              class={key === active ? "cs-row cs-row-active" : "cs-row"}
+              style={{ top: `${(first + index) * rowHeight}px`, height: `${rowHeight}px` }}
+              onPointerEnter={() => onHover?.(item)}
+              onClick={(event) => {
+                onActive(key);
+                if ((event.ctrlKey || event.metaKey) && onToggle) onToggle(item);
+                else onOpen(item);
+              }}
+            >
+              {row(item)}
+            </div>
+          );
+        })}
+      </div>
+      {after}
+    </div>
+  );
+}

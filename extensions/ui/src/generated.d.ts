@@ -1,0 +1,15 @@
+declare module "generated:styles" {
+  const text: string;
+  export default text;
+}
+
+declare module "generated:basemap" {
+  /** Coordinates are written in this part of a degree. */
+  export const PER_DEGREE: number;
+  /** Rings of coastlines, see bundle/basemap.mjs. */
+  export const LAND: string;
+  /** Lines of borders. */
+  export const BORDERS: string;
+  /** Name, west, south, east, north. */
+  export const COUNTRIES: [string, number, number, number, number][];
+}

@@ -1,0 +1,131 @@
+/**
+ * The panel in JupyterLab: a view in the left side bar and one in the main area, a card in the
+ * launcher, commands, settings, and word of jobs that have ended.
+ *
+ * What is here is loaded when JupyterLab starts, so it is small; the panel itself follows when it
+ * is first shown.
+ */
+
+import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from "@jupyterlab/application";
+import { ICommandPalette, MainAreaWidget, WidgetTracker } from "@jupyterlab/apputils";
+import { ILauncher } from "@jupyterlab/launcher";
+import { INotebookTracker } from "@jupyterlab/notebook";
+import { ISettingRegistry } from "@jupyterlab/settingregistry";
+import { IStateDB } from "@jupyterlab/statedb";
+import { ITranslator, nullTranslator } from "@jupyterlab/translation";
+import { DEFAULT_PREFERENCES, type Host } from "../host";
+import type { Keeper } from "../state/memory";
+import { createStore } from "../state/store";
+import { tellEndedJobs } from "./ended-jobs";
+import { panelIcon } from "./icon";
+import { codeInserter } from "./insert-code";
+import { PanelWidget } from "./panel-widget";
+import { readPreferences } from "./preferences";
+import { labTransport } from "./transport";
+
+const PLUGIN = "cscale-panel:panel";
+const STATE = "cscale-panel:state";
+
+/** Names of commands; `cscale:open` takes `{view}`. */
+const OPEN = "cscale:open";
+const OPEN_SIDE = "cscale:open-side-panel";
+
+function keeperOf(state: IStateDB | null): Keeper {
+  return {
+    load: async () => ((await state?.fetch(STATE)) ?? {}) as Record<string, unknown>,
+    save: async (kept) => void (await state?.save(STATE, kept as never)),
+  };
+}
+
+function activate(
+  app: JupyterFrontEnd,
+  palette: ICommandPalette | null,
+  launcher: ILauncher | null,
+  notebooks: INotebookTracker | null,
+  settings: ISettingRegistry | null,
+  state: IStateDB | null,
+  translator: ITranslator | null,
+  restorer: ILayoutRestorer | null,
+): void {
+  const trans = (translator ?? nullTranslator).load("cscale_panel");
+  const preferences = createStore(DEFAULT_PREFERENCES);
+  const host: Host = {
+    translation: trans,
+    keeper: keeperOf(state),
+    preferences,
+    insertCode: notebooks ? codeInserter(app, notebooks) : null,
+    openPath: async (path) => void (await app.commands.execute("filebrowser:open-path", { path })),
+    notify: null, // ended jobs are told below, whether a panel is open or not
+  };
+  const transport = labTransport(app.serviceManager);
+  if (settings) {
+    void settings.load(PLUGIN).then((loaded) => {
+      const read = () => preferences.set(readPreferences(loaded.composite));
+      loaded.changed.connect(read);
+      read();
+    });
+  }
+
+  const side = new PanelWidget(transport, host, "side");
+  side.id = "cscale-side-panel";
+  side.title.icon = panelIcon;
+  side.title.caption = trans.__("C-SCALE: search, stage, compute, watch and see");
+  app.shell.add(side, "left", { rank: 300, type: "C-SCALE" });
+  restorer?.add(side, "cscale-side-panel");
+
+  const tracker = new WidgetTracker<MainAreaWidget<PanelWidget>>({ namespace: "cscale-panel" });
+  app.commands.addCommand(OPEN, {
+    label: ({ view }) => (view ? trans.__("C-SCALE: %1", String(view)) : trans.__("C-SCALE panel")),
+    caption: trans.__("Search, stage, compute, watch and see, in one place"),
+    icon: panelIcon,
+    describedBy: {
+      args: { type: "object", properties: { view: { type: "string", description: "The view that is shown." } } },
+    },
+    execute: async ({ view }) => {
+      let widget = tracker.currentWidget;
+      if (!widget || widget.isDisposed) {
+        const content = new PanelWidget(transport, host, "main");
+        widget = new MainAreaWidget({ content });
+        widget.id = "cscale-panel";
+        widget.toolbar.hide();
+        widget.title.label = trans.__("C-SCALE");
+        widget.title.icon = panelIcon;
+        widget.title.closable = true;
+      }
+      if (!tracker.has(widget)) await tracker.add(widget);
+      if (!widget.isAttached) app.shell.add(widget, "main", { type: "C-SCALE" });
+      app.shell.activateById(widget.id);
+      if (typeof view === "string") await widget.content.showView(view);
+      return widget;
+    },
+  });
+  app.commands.addCommand(OPEN_SIDE, {
+    label: trans.__("C-SCALE in the side bar"),
+    icon: panelIcon,
+    describedBy: { args: { type: "object", properties: {} } },
+    execute: () => app.shell.activateById(side.id),
+  });
+  for (const command of [OPEN, OPEN_SIDE]) palette?.addItem({ command, category: "C-SCALE" });
+  launcher?.add({ command: OPEN, category: trans.__("C-SCALE"), rank: 0 });
+  void restorer?.restore(tracker, { command: OPEN, name: () => "main" });
+
+  tellEndedJobs(transport, trans, () => void app.commands.execute(OPEN, { view: "jobs" }));
+}
+
+const plugin: JupyterFrontEndPlugin<void> = {
+  id: PLUGIN,
+  description: "Search, stage, compute, watch and see, in one place.",
+  autoStart: true,
+  optional: [
+    ICommandPalette,
+    ILauncher,
+    INotebookTracker,
+    ISettingRegistry,
+    IStateDB,
+    ITranslator,
+    ILayoutRestorer,
+  ],
+  activate,
+};
+
+export default plugin;

@@ -1,0 +1,109 @@
+/**
+ * The transport of a notebook cell whose page knows no Jupyter Server (VS Code, Voila): requests
+ * go to the kernel, which asks the server and hands back status, headers and pieces of the body.
+ *
+ * Messages to the kernel: `{type: "request", id, method, path, query, headers, body}` and
+ * `{type: "cancel", id}`; from it: `{type: "head", id, status, headers}`, `{type: "body", id}` with a
+ * buffer, `{type: "end", id}`, `{type: "failed", id, message}`, `{type: "job", event}` and
+ * `{type: "away"}`. `cscale_widget.bridge` is the other end.
+ */
+
+import { fetchInit, type JobEvent, type Request, type Transport } from "./transport";
+
+/** What is needed of an anywidget model. */
+export interface Comm {
+  send(content: unknown, callbacks?: unknown, buffers?: ArrayBuffer[]): void;
+  on(event: "msg:custom", heard: (content: unknown, buffers: DataView[]) => void): void;
+  off(event: "msg:custom", heard: (content: unknown, buffers: DataView[]) => void): void;
+}
+
+type Message =
+  | { type: "head"; id: number; status: number; headers: Record<string, string> }
+  | { type: "body" | "end"; id: number }
+  | { type: "failed"; id: number; message: string }
+  | { type: "job"; event: JobEvent }
+  | { type: "away" };
+
+const NO_BODY = [204, 205, 304];
+
+interface Pending {
+  head(status: number, headers: Record<string, string>): void;
+  body(piece: Uint8Array): void;
+  end(): void;
+  failed(message: string): void;
+}
+
+export function commTransport(comm: Comm, server: string): Transport {
+  const pending = new Map<number, Pending>();
+  const listeners = new Set<{ heard: (event: JobEvent) => void; away: () => void }>();
+  let next = 1;
+
+  comm.on("msg:custom", (content, buffers) => {
+    const message = content as Message;
+    if (message.type === "job") for (const { heard } of listeners) heard(message.event);
+    else if (message.type === "away") for (const { away } of listeners) away();
+    else {
+      const request = pending.get(message.id);
+      if (message.type === "head") request?.head(message.status, message.headers);
+      else if (message.type === "body") {
+        const piece = buffers[0];
+        if (piece) request?.body(new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength).slice());
+      } else if (message.type === "end") request?.end();
+      else if (message.type === "failed") request?.failed(message.message);
+    }
+  });
+
+  return {
+    server,
+    async send(path, request: Request = {}) {
+      const { method, headers, body } = fetchInit(request);
+      request.signal?.throwIfAborted();
+      const buffers = body instanceof Blob ? [await body.arrayBuffer()] : [];
+      const id = next++;
+      return new Promise<Response>((resolve, reject) => {
+        let into: ReadableStreamDefaultController<Uint8Array> | undefined;
+        const stop = () => {
+          request.signal?.removeEventListener("abort", abort);
+          pending.delete(id);
+        };
+        const fail = (reason: unknown) => {
+          stop();
+          into?.error(reason);
+          reject(reason);
+        };
+        const cancel = () => {
+          stop();
+          comm.send({ type: "cancel", id });
+        };
+        const abort = () => {
+          cancel();
+          fail(request.signal?.reason ?? new DOMException("Aborted", "AbortError"));
+        };
+        request.signal?.addEventListener("abort", abort);
+        pending.set(id, {
+          head(status, answered) {
+            const stream = new ReadableStream<Uint8Array>({ start: (controller) => void (into = controller), cancel });
+            resolve(new Response(NO_BODY.includes(status) ? null : stream, { status, headers: answered }));
+          },
+          body: (piece) => into?.enqueue(piece),
+          end() {
+            stop();
+            into?.close();
+          },
+          failed: (message) => fail(new TypeError(message)),
+        });
+        const query = request.query ?? {};
+        comm.send(
+          { type: "request", id, method, path, query, headers, body: typeof body === "string" ? body : null },
+          undefined,
+          buffers,
+        );
+      });
+    },
+    listen(heard, away) {
+      const listener = { heard, away };
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+  };
+}

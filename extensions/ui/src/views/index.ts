@@ -1,0 +1,6 @@
+/** The views of the panel, in the order of their tabs. A view is added here and nowhere else. */
+
+import { catalogue } from "./catalogue";
+import type { View } from "./view";
+
+export const VIEWS: readonly View[] = [catalogue];
