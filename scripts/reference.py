@@ -30,7 +30,7 @@ from cscale_hub.settings import SETTINGS_FILE_NAME, SETTINGS_FILE_VARIABLE, Sett
 from cscale_hub.vos import VOFile
 from cscale_server import problems
 from cscale_server.events import SCHEMA_FILE
-from cscale_server.routes.table import LINES
+from cscale_server.routes.base import LINES
 
 JSON = dict[str, Any]
 

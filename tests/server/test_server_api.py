@@ -46,6 +46,7 @@ from cscale_server.backend import Backend, Surroundings
 from cscale_server.problems import STATUS
 from cscale_server.routes import ROUTES, base
 from tests.server import catalog_doubles
+from tests.server.panel_doubles import MemoryLayers
 
 OPENAPI_FILE = Path(openapi.__file__).parents[1] / "openapi.yaml"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -60,6 +61,7 @@ BODIES: dict[str, Any] = {
     "catalog/search": {"bbox": [0, 0, 1, 1]},
     "stage": {"items": [ITEM]},
     "register": {"items": [ITEM]},
+    "layers/series": {"layers": ["item|site-a|s2|scene"], "longitude": 0, "latitude": 0},
     "jobs": SPEC,
     "jobs/estimate": SPEC,
     "jobs/script": SPEC,
@@ -182,6 +184,9 @@ class FakeBackend(Backend):
     async def start(self) -> None:
         """Nothing to open."""
 
+    async def layers(self) -> Any:
+        return MemoryLayers()
+
     @staticmethod
     async def report() -> RegisterReport:
         return RegisterReport(items=[ItemOutcome(id="scene", collection="s2", outcome="created")])
@@ -202,14 +207,18 @@ def with_backend(**more: Any) -> Config:
 
 
 SCENE = "site-a%7Cs2%7Cscene"
+LAYER = f"item%7C{SCENE}"
 
 
-def filled(
-    path: str, job: str = "job-1", item: str = SCENE, collection: str = "site-a%7Cs2"
-) -> str:
+NAMES = {"job_id": "job-1", "layer": LAYER, "z": "10", "x": "495", "y": "401"}
+#: What a route cannot be asked without.
+QUERIES = {"layers/{layer}/point": "?longitude=0&latitude=0"}
+
+
+def filled(path: str, **names: str) -> str:
     """The path of a route with names of things that are there."""
-    ref = collection if "collections" in path else item
-    return path.replace("{job_id}", job).replace("{ref}", ref)
+    known = NAMES | {"ref": "site-a%7Cs2" if "collections" in path else SCENE} | names
+    return path.format(**known) + QUERIES.get(path, "")
 
 
 def every_call() -> list[tuple[str, str]]:
@@ -320,7 +329,8 @@ async def test_the_authorizer_is_asked_for_every_verb_of_every_handler(
     assert all(resource.startswith("cscale:") for _, resource in Denying.asked)
 
 
-WRITES = [(m, p) for m, p in every_call() if m != "get" and p != "catalog/search"]
+QUESTIONS = ("catalog/search", "layers/series")
+WRITES = [(m, p) for m, p in every_call() if m != "get" and p not in QUESTIONS]
 
 
 @pytest.mark.parametrize(("method", "path"), WRITES)
@@ -618,7 +628,7 @@ async def test_answers_are_as_openapi_says(server: Any, conforms: Any) -> None:
     await server.api("POST", "jobs/job-1/cancel")
     for operation, route in order:
         if "{" in route.path:
-            path = filled(route.path, "missing", "missing", "missing")
+            path = filled(route.path, job_id="missing", ref="missing", layer="missing")
             answer = await call(server, operation.method, path)
             assert answer.status_code == 404, (operation.method, route.path)
             conforms(answer, operation.method, route.path)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cscale_core.ingest.register import RegisterReport
     from cscale_core.jobs.manager import JobManager
     from cscale_server.catalog.service import Catalog
+    from cscale_server.tiles.service import Layers
 
 
 REGISTRY_FILE = "providers.json"
@@ -71,6 +72,8 @@ class Backend:
     def __init__(self, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
         self._open = AsyncExitStack()
+        self._layers: Layers | None = None
+        self._lock = asyncio.Lock()
 
     async def start(self) -> None:
         """Import the parts, open the store of jobs and reconcile what was under way."""
@@ -130,6 +133,21 @@ class Backend:
     async def stop(self) -> None:
         """Stop watching. Jobs of remote engines go on and are found again at the next start."""
         await self._open.aclose()
+
+    async def layers(self) -> Layers:
+        """What draws the map's layers; imported at the first call, which takes seconds."""
+        async with self._lock:
+            if self._layers is None:
+                service = await asyncio.to_thread(import_module, "cscale_server.tiles.service")
+                made: Layers = service.Layers(
+                    self._surroundings.site,
+                    self._http,
+                    lambda ref: self.catalog.item(ref),
+                    lambda job, anew: self.jobs.results(job, refused=anew),
+                )
+                self._open.push_async_callback(made.close)
+                self._layers = made
+            return self._layers
 
     @property
     def problem(self) -> CScaleError | None:

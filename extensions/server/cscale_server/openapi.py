@@ -19,8 +19,8 @@ from cscale_core.errors import CScaleError, Forbidden, InvalidInput
 from cscale_server.models import Problem
 from cscale_server.problems import STATUS, BodyTooLarge, MalformedBody, NotConfigured
 from cscale_server.routes import ROUTES
-from cscale_server.routes.base import PREFIX
-from cscale_server.routes.table import LINES, PATH_PARAMETERS, Operation
+from cscale_server.routes.base import LINES, PREFIX
+from cscale_server.routes.table import PATH_PARAMETERS, Operation
 
 _REFERENCE = "#/components/schemas/{model}"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cscale_server.routes.base import PREFIX, CScaleHandler
 from cscale_server.routes.catalog import ROUTES as OF_THE_CATALOGUE
 from cscale_server.routes.jobs import ROUTES as OF_JOBS
+from cscale_server.routes.layers import ROUTES as OF_LAYERS
 from cscale_server.routes.server import ROUTES as OF_THE_SERVER
 from cscale_server.routes.server import UnknownHandler
 from cscale_server.routes.table import Route
@@ -15,7 +16,7 @@ from cscale_server.routes.table import Route
 if TYPE_CHECKING:
     from cscale_server.app import CScaleExtension
 
-ROUTES: tuple[Route, ...] = (*OF_THE_SERVER, *OF_THE_CATALOGUE, *OF_JOBS)
+ROUTES: tuple[Route, ...] = (*OF_THE_SERVER, *OF_THE_CATALOGUE, *OF_LAYERS, *OF_JOBS)
 
 _SEGMENT = re.compile(r"\{\w+\}")
 

@@ -10,7 +10,9 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Coroutine, Sequence
+import sys
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -19,14 +21,19 @@ from jupyter_server.base.handlers import APIHandler
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 from tornado import web
+from tornado.iostream import StreamClosedError
 
 from cscale_core.errors import CScaleError, Forbidden, InvalidInput
 from cscale_server import problems
+from cscale_server.models import ProblemLine
 
 if TYPE_CHECKING:
     from cscale_server.app import CScaleExtension
 
 PREFIX = "cscale/api/v1"
+LINES = "application/x-ndjson"
+"""Media type of answers that are given line by line, each line a JSON object."""
+
 MAX_BODY = 32 * 1024 * 1024
 """Bytes of the largest request body: a thousand rich STAC items are a fifth of that."""
 
@@ -100,6 +107,16 @@ class CScaleHandler(APIHandler):
             raise InvalidInput(f"{name}: a whole number from 0 to {largest} is expected.")
         return int(text)
 
+    def decimal(self, name: str, least: float, largest: float) -> float:
+        """A number from the query string, between ``least`` and ``largest``."""
+        try:
+            value = float(self.get_query_argument(name, ""))
+        except ValueError:
+            value = float("nan")
+        if not least <= value <= largest:
+            raise InvalidInput(f"{name}: a number from {least:g} to {largest:g} is expected.")
+        return value
+
     def seconds(self, name: str, longest: int) -> float:
         """A number of seconds from the query string, 0 where it is not given.
 
@@ -150,6 +167,29 @@ class CScaleHandler(APIHandler):
         """Finish with JSON; pydantic models and dataclasses are taken as they are."""
         self.set_status(status)
         self.finish(to_json(content))
+
+    async def answer_lines(self, lines: AsyncGenerator[bytes, None]) -> None:
+        """Finish with lines of JSON, each sent as soon as it is there; a failure on the way is
+        the last line."""
+        begun = False
+        try:
+            async with aclosing(lines):
+                async for line in lines:
+                    if not begun:
+                        self.set_header("Content-Type", LINES)
+                        self.set_header("X-Accel-Buffering", "no")
+                        begun = True
+                    self.write(line)
+                    await self.flush()
+        except StreamClosedError:
+            return
+        except Exception as error:
+            if not begun:
+                raise  # a wrong question, said by the status as everywhere
+            self.log_exception(*sys.exc_info())
+            _, problem = self.problem_of(error, HTTPStatus.INTERNAL_SERVER_ERROR)
+            self.write(to_json(ProblemLine(**problem)) + b"\n")
+        self.finish(set_content_type=LINES)
 
     def log_exception(self, *exc_info: Any) -> None:
         error = exc_info[1]

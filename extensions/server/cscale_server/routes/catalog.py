@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import aclosing
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from jupyter_server.auth.decorator import authorized
-from pydantic_core import to_json
 from tornado import web
-from tornado.iostream import StreamClosedError
 
 from cscale_core.catalog.collections import CollectionList
 from cscale_core.errors import NotFound
 from cscale_server.catalog.thumbnails import MEDIA_TYPES
 from cscale_server.models import (
     Document,
-    ProblemLine,
     ProvidersAnswer,
     SearchAnswer,
     SearchLine,
     SearchRequest,
 )
-from cscale_server.routes.base import CScaleHandler
-from cscale_server.routes.table import LINES, UPSTREAM, Operation, Route
+from cscale_server.routes.base import LINES, CScaleHandler
+from cscale_server.routes.table import UPSTREAM, Operation, Route
 
 if TYPE_CHECKING:
     from cscale_server.catalog.service import Catalog
@@ -52,25 +46,7 @@ class SearchHandler(CScaleHandler):
         self.finish(page)
 
     async def _send_lines(self, catalog: Catalog, request: SearchRequest) -> None:
-        begun = False
-        try:
-            async with aclosing(catalog.lines(request.question(), request.cursor)) as lines:
-                async for line in lines:
-                    if not begun:
-                        self.set_header("Content-Type", LINES)
-                        self.set_header("X-Accel-Buffering", "no")
-                        begun = True
-                    self.write(line)
-                    await self.flush()
-        except StreamClosedError:
-            return
-        except Exception as error:
-            if not begun:
-                raise  # a wrong question, said by the status as everywhere
-            self.log_exception(*sys.exc_info())
-            _, problem = self.problem_of(error, HTTPStatus.INTERNAL_SERVER_ERROR)
-            self.write(to_json(ProblemLine(**problem)) + b"\n")
-        self.finish(set_content_type=LINES)
+        await self.answer_lines(catalog.lines(request.question(), request.cursor))
 
 
 class CollectionsHandler(CScaleHandler):

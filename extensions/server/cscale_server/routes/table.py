@@ -11,11 +11,13 @@ from pydantic import BaseModel
 from cscale_core.errors import CScaleError, LoginRequired, UpstreamError, UpstreamTimeout
 from cscale_server.routes.base import CScaleHandler
 
-LINES = "application/x-ndjson"
-"""Media type of answers that are given line by line, each line a JSON object."""
-
 PATH_PARAMETERS = {
     "job_id": "The id of a job.",
+    "layer": "The name of a layer: item|PROVIDER|COLLECTION|ID, job|JOB|ITEM or object|BUCKET|KEY, "
+    "its parts percent-encoded, itself percent-encoded as one segment of a path.",
+    "z": "Zoom level of a tile.",
+    "x": "Column of a tile, from the west.",
+    "y": "Row of a tile, from the north.",
     "ref": "The reference of an item (PROVIDER|COLLECTION|ID, its parts percent-encoded) or of a "
     "collection (PROVIDER|COLLECTION), itself percent-encoded as one segment of a path.",
 }
@@ -54,7 +56,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path below ``PREFIX``; ``{job_id}`` and ``{ref}`` stand for one segment each."""
+    """A path below ``PREFIX``; names in braces stand for one segment each."""
 
     path: str
     handler: type[CScaleHandler]
