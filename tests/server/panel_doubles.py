@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 from cscale_core.errors import NotFound
 from cscale_server.layer_models import LayerInfo, LegendAnswer, PointAnswer, SeriesRequest, TileJson
+from cscale_server.storage_models import (
+    Link,
+    StorageFolder,
+    StorageObject,
+    StoragePlaces,
+    UploadRequest,
+    UploadState,
+)
 from tests.server.catalog_doubles import PNG
 
 
@@ -42,3 +52,48 @@ class MemoryLayers:
 
     async def series(self, asked: SeriesRequest) -> AsyncGenerator[bytes, None]:
         yield b'{"type":"end","layers":1,"failed":0}\n'
+
+
+class MemoryPlaces:
+    """Every object is there."""
+
+    async def list(self, mounts: Any) -> StoragePlaces:
+        return StoragePlaces(places=[])
+
+    async def folder(self, bucket: str, prefix: str, after: str, limit: int) -> StorageFolder:
+        return StorageFolder(bucket=bucket, prefix=prefix, folders=[], objects=[], next="")
+
+    async def usage(self, bucket: str, prefix: str) -> AsyncGenerator[bytes, None]:
+        yield b'{"type":"usage","objects":0,"size":0,"folders":{},"complete":true}\n'
+
+    async def link(self, address: Any, seconds: int) -> Link:
+        return Link(url="https://store.example/x", expires=datetime(2026, 1, 1, tzinfo=UTC))
+
+    async def delete(self, address: Any) -> None:
+        """It is gone."""
+
+
+class MemoryUploads:
+    """There is every upload but ``missing``."""
+
+    async def begin(self, request: UploadRequest) -> UploadState:
+        return await self.state("upload")
+
+    async def state(self, upload: str) -> UploadState:
+        if upload == "missing":
+            raise NotFound("There is no such upload.")
+        return UploadState(id=upload, bucket="b", key="k", size=1, received=0)
+
+    async def part(self, upload: str, at: int, data: bytes) -> UploadState:
+        return await self.state(upload)
+
+    async def complete(self, upload: str) -> StorageObject:
+        await self.state(upload)
+        return StorageObject(key="k", size=1, modified=None, layer="")
+
+    async def abort(self, upload: str) -> None:
+        await self.state(upload)
+
+
+def memory_storage() -> Any:
+    return SimpleNamespace(places=MemoryPlaces(), uploads=MemoryUploads())

@@ -46,7 +46,7 @@ from cscale_server.backend import Backend, Surroundings
 from cscale_server.problems import STATUS
 from cscale_server.routes import ROUTES, base
 from tests.server import catalog_doubles
-from tests.server.panel_doubles import MemoryLayers
+from tests.server.panel_doubles import MemoryLayers, memory_storage
 
 OPENAPI_FILE = Path(openapi.__file__).parents[1] / "openapi.yaml"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -62,6 +62,8 @@ BODIES: dict[str, Any] = {
     "stage": {"items": [ITEM]},
     "register": {"items": [ITEM]},
     "layers/series": {"layers": ["item|site-a|s2|scene"], "longitude": 0, "latitude": 0},
+    "storage/links": {"bucket": "b", "key": "k"},
+    "storage/uploads": {"bucket": "b", "key": "k", "size": 1},
     "jobs": SPEC,
     "jobs/estimate": SPEC,
     "jobs/script": SPEC,
@@ -187,6 +189,9 @@ class FakeBackend(Backend):
     async def layers(self) -> Any:
         return MemoryLayers()
 
+    async def storage(self) -> Any:
+        return memory_storage()
+
     @staticmethod
     async def report() -> RegisterReport:
         return RegisterReport(items=[ItemOutcome(id="scene", collection="s2", outcome="created")])
@@ -210,9 +215,13 @@ SCENE = "site-a%7Cs2%7Cscene"
 LAYER = f"item%7C{SCENE}"
 
 
-NAMES = {"job_id": "job-1", "layer": LAYER, "z": "10", "x": "495", "y": "401"}
+NAMES = {"job_id": "job-1", "layer": LAYER, "z": "10", "x": "495", "y": "401", "upload": "up"}
 #: What a route cannot be asked without.
-QUERIES = {"layers/{layer}/point": "?longitude=0&latitude=0"}
+QUERIES = {
+    "layers/{layer}/point": "?longitude=0&latitude=0",
+    "storage/objects": "?bucket=b&key=k",
+    "storage/usage": "?bucket=b",
+}
 
 
 def filled(path: str, **names: str) -> str:
@@ -628,7 +637,9 @@ async def test_answers_are_as_openapi_says(server: Any, conforms: Any) -> None:
     await server.api("POST", "jobs/job-1/cancel")
     for operation, route in order:
         if "{" in route.path:
-            path = filled(route.path, job_id="missing", ref="missing", layer="missing")
+            path = filled(
+                route.path, **dict.fromkeys(("job_id", "ref", "layer", "upload"), "missing")
+            )
             answer = await call(server, operation.method, path)
             assert answer.status_code == 404, (operation.method, route.path)
             conforms(answer, operation.method, route.path)

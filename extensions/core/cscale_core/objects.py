@@ -118,6 +118,19 @@ class Part:
     etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class FolderPage:
+    """Some of what lies in a folder.
+
+    :ivar folders: prefixes, each with a slash at its end.
+    :ivar next: by which the store goes on; empty: this was all.
+    """
+
+    folders: tuple[str, ...]
+    objects: tuple[ObjectHead, ...]
+    next: str
+
+
 def _full(what: str, **facts: Any) -> StorageFull:
     return StorageFull(
         f"{what}: the object store has no room left.",
@@ -330,6 +343,16 @@ def _usable(listed: Iterable[Part], size: int | None) -> list[Part]:
     return usable
 
 
+def _listed(bucket: str, entry: dict[str, Any]) -> ObjectHead:
+    """An object as a listing tells of it."""
+    return ObjectHead(
+        address=ObjectAddress(bucket, str(entry["Key"])),
+        size=int(entry["Size"]),
+        etag=str(entry.get("ETag", "")).strip('"'),
+        modified=entry.get("LastModified"),
+    )
+
+
 class ObjectStore:
     """The site's object store, as the user. Safe to use from several threads.
 
@@ -458,12 +481,25 @@ class ObjectStore:
                 Bucket=bucket, Prefix=prefix
             ):
                 for entry in page.get("Contents", ()):
-                    yield ObjectHead(
-                        address=ObjectAddress(bucket, str(entry["Key"])),
-                        size=int(entry["Size"]),
-                        etag=str(entry.get("ETag", "")).strip('"'),
-                        modified=entry.get("LastModified"),
-                    )
+                    yield _listed(bucket, entry)
+
+    def folder(
+        self, bucket: str, prefix: str = "", *, after: str = "", limit: int = 1000
+    ) -> FolderPage:
+        """What lies right below a prefix: at most ``limit`` folders and objects.
+
+        :param after: ``next`` of the page before.
+        """
+        further = {"ContinuationToken": after} if after else {}
+        with _explaining(f"Listing s3://{bucket}/{prefix}"):
+            page = self.client.list_objects_v2(
+                Bucket=bucket, Prefix=prefix, Delimiter="/", MaxKeys=limit, **further
+            )
+        return FolderPage(
+            folders=tuple(str(entry["Prefix"]) for entry in page.get("CommonPrefixes", ())),
+            objects=tuple(_listed(bucket, entry) for entry in page.get("Contents", ())),
+            next=str(page.get("NextContinuationToken", "")) if page.get("IsTruncated") else "",
+        )
 
     def delete(self, address: ObjectAddress) -> None:
         """Remove an object; one that is not there is no error (S3 semantics)."""

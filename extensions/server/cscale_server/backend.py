@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cscale_core.ingest.register import RegisterReport
     from cscale_core.jobs.manager import JobManager
     from cscale_server.catalog.service import Catalog
+    from cscale_server.storage.service import Storage
     from cscale_server.tiles.service import Layers
 
 
@@ -73,6 +74,7 @@ class Backend:
         self._surroundings = surroundings
         self._open = AsyncExitStack()
         self._layers: Layers | None = None
+        self._storage: Storage | None = None
         self._lock = asyncio.Lock()
 
     async def start(self) -> None:
@@ -148,6 +150,15 @@ class Backend:
                 self._open.push_async_callback(made.close)
                 self._layers = made
             return self._layers
+
+    async def storage(self) -> Storage:
+        """The user's places in the object store."""
+        async with self._lock:
+            if self._storage is None:
+                service = await asyncio.to_thread(import_module, "cscale_server.storage.service")
+                made: Storage = service.open_storage(self._surroundings.site)
+                self._storage = made
+            return self._storage
 
     @property
     def problem(self) -> CScaleError | None:

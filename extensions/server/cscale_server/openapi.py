@@ -51,6 +51,8 @@ def _errors(operation: Operation) -> Iterable[int]:
     kinds: list[type[CScaleError]] = [Forbidden, NotConfigured, CScaleError, *operation.errors]
     if operation.request is not None:
         kinds += [MalformedBody, BodyTooLarge]
+    if operation.content:
+        kinds.append(BodyTooLarge)
     if operation.request is not None or operation.parameters:
         kinds.append(InvalidInput)
     return sorted({int(STATUS[kind]) for kind in kinds})
@@ -102,6 +104,7 @@ def document() -> dict[str, Any]:
                     {
                         "name": parameter.name,
                         "in": parameter.place,
+                        **({"required": True} if parameter.required else {}),
                         "description": parameter.description,
                         "schema": parameter.schema,
                     }
@@ -112,6 +115,8 @@ def document() -> dict[str, Any]:
                     "required": True,
                     "content": _content(dict(references[(operation.request, "validation")])),
                 }
+            if operation.content:
+                described["requestBody"] = {"required": True, "content": {operation.content: {}}}
             described["responses"] = {
                 str(int(operation.status)): good,
                 **{

@@ -11,12 +11,13 @@ from cscale_server.routes.jobs import ROUTES as OF_JOBS
 from cscale_server.routes.layers import ROUTES as OF_LAYERS
 from cscale_server.routes.server import ROUTES as OF_THE_SERVER
 from cscale_server.routes.server import UnknownHandler
+from cscale_server.routes.storage import ROUTES as OF_STORAGE
 from cscale_server.routes.table import Route
 
 if TYPE_CHECKING:
     from cscale_server.app import CScaleExtension
 
-ROUTES: tuple[Route, ...] = (*OF_THE_SERVER, *OF_THE_CATALOGUE, *OF_LAYERS, *OF_JOBS)
+ROUTES: tuple[Route, ...] = (*OF_THE_SERVER, *OF_THE_CATALOGUE, *OF_LAYERS, *OF_STORAGE, *OF_JOBS)
 
 _SEGMENT = re.compile(r"\{\w+\}")
 

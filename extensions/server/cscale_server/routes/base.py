@@ -107,6 +107,13 @@ class CScaleHandler(APIHandler):
             raise InvalidInput(f"{name}: a whole number from 0 to {largest} is expected.")
         return int(text)
 
+    def words(self, name: str, longest: int, fallback: str | None = None) -> str:
+        """A text from the query string; it must be there when there is no ``fallback``."""
+        text: str | None = self.get_query_argument(name, fallback, strip=False)
+        if text is None or (not text and fallback is None) or len(text) > longest:
+            raise InvalidInput(f"{name}: a text of at most {longest} characters is expected.")
+        return text
+
     def decimal(self, name: str, least: float, largest: float) -> float:
         """A number from the query string, between ``least`` and ``largest``."""
         try:

@@ -7,7 +7,7 @@ from typing import Any
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from cscale_core.errors import CScaleError, DamagedData, InvalidInput, NotFound
+from cscale_core.errors import CScaleError, DamagedData, NotFound
 from cscale_server.layer_models import (
     LayerInfo,
     LegendAnswer,
@@ -31,19 +31,15 @@ class LayerHandler(CScaleHandler):
     @property
     def show(self) -> str:
         """Id of the rendering; empty: the first."""
-        text: str = self.get_query_argument("show", "")
-        if len(text) > MAX_LENGTH:
-            raise InvalidInput("show: this is no rendering.")
-        return text
+        return self.words("show", MAX_LENGTH, "")
 
     def style(self) -> Any:
         """Range and colour map."""
         from cscale_core.tiles.styles import parse_style  # imports rasterio
 
-        words = [self.get_query_argument(name, "") for name in ("rescale", "colormap")]
-        if max(map(len, words)) > _STYLE_LENGTH:
-            raise InvalidInput("rescale, colormap: that is too long.")
-        return parse_style(*words)
+        return parse_style(
+            *(self.words(name, _STYLE_LENGTH, "") for name in ("rescale", "colormap"))
+        )
 
     def keep(self) -> None:
         """Let the browser keep the answer: what is looked at again is not read again."""
@@ -240,12 +236,14 @@ ROUTES: tuple[Route, ...] = (
                         "query",
                         {"type": "number", "minimum": -180, "maximum": 180},
                         "Degrees.",
+                        required=True,
                     ),
                     Parameter(
                         "latitude",
                         "query",
                         {"type": "number", "minimum": -90, "maximum": 90},
                         "Degrees.",
+                        required=True,
                     ),
                 ),
                 errors=_ERRORS,

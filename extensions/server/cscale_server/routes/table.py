@@ -15,6 +15,7 @@ PATH_PARAMETERS = {
     "job_id": "The id of a job.",
     "layer": "The name of a layer: item|PROVIDER|COLLECTION|ID, job|JOB|ITEM or object|BUCKET|KEY, "
     "its parts percent-encoded, itself percent-encoded as one segment of a path.",
+    "upload": "The id of an upload.",
     "z": "Zoom level of a tile.",
     "x": "Column of a tile, from the west.",
     "y": "Row of a tile, from the north.",
@@ -34,13 +35,14 @@ class Parameter:
     place: Literal["query", "header"]
     schema: dict[str, Any]
     description: str
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One verb of one route, as OpenAPI tells it."""
 
-    method: Literal["get", "post", "delete"]
+    method: Literal["get", "post", "put", "delete"]
     summary: str
     answer: Any
     """Type of the body of the good answer, in JSON; None: there is none."""
@@ -49,6 +51,8 @@ class Operation:
     media_types: tuple[str, ...] = ()
     """Of the good answer, where it is not JSON."""
     request: type[BaseModel] | None = None
+    content: str = ""
+    """Media type of the body that is sent, where it is not JSON."""
     status: int = HTTPStatus.OK
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[type[CScaleError], ...] = ()

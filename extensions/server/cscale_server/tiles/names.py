@@ -13,6 +13,8 @@ from cscale_core.errors import NotFound
 
 MAX_LENGTH = 4000
 
+_SHOWN = (".tif", ".tiff", ".jp2")
+
 
 @dataclass(frozen=True)
 class ItemLayer:
@@ -62,3 +64,8 @@ def job_layer(job: str, item: str) -> str:
 def object_layer(bucket: str, key: str) -> str:
     """The name of an object in a bucket."""
     return f"object|{quote(bucket, safe='')}|{quote(key, safe='')}"
+
+
+def can_be_shown(key: str) -> bool:
+    """Whether an object of this name is worth trying."""
+    return key.lower().endswith(_SHOWN)
