@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+from cscale_core.backends import OpenEOBackend
 from cscale_core.errors import NotFound
+from cscale_core.jobs.engines.openeo.device_login import DeviceLogin
+from cscale_core.jobs.model import ProcessEntry
 from cscale_server.layer_models import LayerInfo, LegendAnswer, PointAnswer, SeriesRequest, TileJson
 from cscale_server.storage_models import (
     Link,
@@ -67,7 +70,7 @@ class MemoryPlaces:
         yield b'{"type":"usage","objects":0,"size":0,"folders":{},"complete":true}\n'
 
     async def link(self, address: Any, seconds: int) -> Link:
-        return Link(url="https://store.example/x", expires=datetime(2026, 1, 1, tzinfo=UTC))
+        return Link(url="https://store.example/x", expires=ENDS)
 
     async def delete(self, address: Any) -> None:
         """It is gone."""
@@ -97,3 +100,36 @@ class MemoryUploads:
 
 def memory_storage() -> Any:
     return SimpleNamespace(places=MemoryPlaces(), uploads=MemoryUploads())
+
+
+ONE = OpenEOBackend(id="one", title="One", url="https://one.example", auth="stored")
+ENDS = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class MemoryOpenEO:
+    """A back end with a login that waits for its code, and one process of the user's."""
+
+    def __init__(self) -> None:
+        self.begun: DeviceLogin | None = None
+
+    async def begin_login(self, backend: str, *, keep: bool = False) -> DeviceLogin:
+        self.begun = DeviceLogin(
+            backend=backend,
+            verification_uri="https://issuer.example/device",
+            verification_uri_complete="",
+            user_code="ABCD-EFGH",
+            expires=ENDS,
+            kept=keep,
+        )
+        return self.begun
+
+    def login(self, backend: str) -> DeviceLogin | None:
+        return self.begun
+
+    async def processes(self, backend: str) -> list[ProcessEntry]:
+        return [ProcessEntry(id="mine", summary="<b>Mine</b>", own=True)]
+
+    async def own_process(self, backend: str, name: str) -> dict[str, Any]:
+        if name != "mine":
+            raise NotFound("There is none.")
+        return {"id": "mine", "process_graph": {}}

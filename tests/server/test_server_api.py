@@ -46,7 +46,7 @@ from cscale_server.backend import Backend, Surroundings
 from cscale_server.problems import STATUS
 from cscale_server.routes import ROUTES, base
 from tests.server import catalog_doubles
-from tests.server.panel_doubles import MemoryLayers, memory_storage
+from tests.server.panel_doubles import ONE, MemoryLayers, MemoryOpenEO, memory_storage
 
 OPENAPI_FILE = Path(openapi.__file__).parents[1] / "openapi.yaml"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -67,6 +67,15 @@ BODIES: dict[str, Any] = {
     "jobs": SPEC,
     "jobs/estimate": SPEC,
     "jobs/script": SPEC,
+    "jobs/validate": SPEC,
+    "workflows/composite/spec": {
+        "engine": "openeo",
+        "parameters": {
+            "bbox": [0, 0, 1, 1],
+            "period": ["2024-01-01", "2024-02-01"],
+            "collection": "s2",
+        },
+    },
 }
 
 
@@ -161,6 +170,9 @@ class FakeJobs:
     async def estimate(self, spec: JobSpec) -> dict[str, Any] | None:
         return None
 
+    async def faults(self, spec: JobSpec) -> list[Any] | None:
+        return None
+
     async def script(self, spec: JobSpec) -> str:
         return "#!/bin/bash"
 
@@ -182,6 +194,7 @@ class FakeBackend(Backend):
         self.jobs = FakeJobs(surroundings)  # type: ignore[assignment]
         self.federation = catalog_doubles.MemoryFederation()
         self.catalog = catalog_doubles.catalog(surroundings.site, self.federation)
+        self.memory_openeo = MemoryOpenEO()
 
     async def start(self) -> None:
         """Nothing to open."""
@@ -191,6 +204,9 @@ class FakeBackend(Backend):
 
     async def storage(self) -> Any:
         return memory_storage()
+
+    def openeo(self) -> Any:
+        return self.memory_openeo
 
     @staticmethod
     async def report() -> RegisterReport:
@@ -202,7 +218,7 @@ class FakeBackend(Backend):
 
 @pytest.fixture
 async def server(start_server: Any, make_site: Any) -> Any:
-    started = await start_server(make_site(), with_backend())
+    started = await start_server(make_site(openeo=(ONE,)), with_backend())
     await started.extension.backend()
     return started
 
@@ -215,7 +231,19 @@ SCENE = "site-a%7Cs2%7Cscene"
 LAYER = f"item%7C{SCENE}"
 
 
-NAMES = {"job_id": "job-1", "layer": LAYER, "z": "10", "x": "495", "y": "401", "upload": "up"}
+NAMES = {
+    "job_id": "job-1",
+    "layer": LAYER,
+    "z": "10",
+    "x": "495",
+    "y": "401",
+    "upload": "up",
+    "backend": "one",
+    "process": "mine",
+    "workflow": "composite",
+}
+#: Names of things; the others are places in one.
+MISSING = ("job_id", "ref", "layer", "upload", "backend", "workflow")
 #: What a route cannot be asked without.
 QUERIES = {
     "layers/{layer}/point": "?longitude=0&latitude=0",
@@ -532,6 +560,48 @@ async def test_nobody_reads_that_a_job_has_ended_before_the_mounts_show_its_file
     assert asked == ["refresh"]
 
 
+async def test_a_login_by_code_is_the_owners_and_its_state_is_told(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "jobs/backends/one/login"
+    assert (await server.api("GET", path)).json() == {"login": None}
+    begun = await server.api("POST", path, json={"keep": True})
+    assert begun.status_code == 201
+    assert begun.json()["user_code"] == "ABCD-EFGH"
+    told = (await server.api("GET", path)).json()["login"]
+    assert (told["state"], told["kept"]) == ("pending", True)
+    monkeypatch.setenv("JUPYTERHUB_USER", "the-owner")
+    for ending in ("login", "processes", "processes/mine"):
+        answer = await server.api("GET", f"jobs/backends/one/{ending}")
+        assert answer.status_code == 403, ending
+
+
+async def test_a_workflow_makes_a_job_of_the_chosen_items(server: Any) -> None:
+    offered = {
+        one["name"]: one for one in (await server.api("GET", "workflows")).json()["workflows"]
+    }
+    assert offered["aqua-monitor"]["engines"] == ["openeo", "spark"]
+    assert offered["aqua-monitor"]["items"] == ["spark"]
+    body = {
+        "engine": "spark",
+        "parameters": {
+            "bbox": [0, 0, 1, 1],
+            "intervals": [["2019-01-01", "2020-01-01"], ["2020-01-01", "2021-01-01"]],
+            "collection": "s2",
+        },
+        "refs": ["site-a|s2|scene"],
+    }
+    made = await server.api("POST", "workflows/aqua-monitor/spec", json=body)
+    assert made.status_code == 200, made.text
+    assert [item["id"] for item in made.json()["process"]["arguments"]["items"]] == ["scene"]
+    assert made.json()["title"] == "Aqua Monitor"
+    none = await server.api("POST", "workflows/aqua-monitor/spec", json=body | {"refs": None})
+    assert none.status_code == 422
+    assert (await server.api("GET", "jobs")).json()["jobs"] == []
+    submitted = await server.api("POST", "jobs", json=made.json())
+    assert submitted.status_code == 201
+
+
 async def test_the_same_key_again_is_the_same_job(server: Any) -> None:
     headers = {"Idempotency-Key": "once"}
     first = await server.api("POST", "stage", json=BODIES["stage"], headers=headers)
@@ -637,10 +707,9 @@ async def test_answers_are_as_openapi_says(server: Any, conforms: Any) -> None:
     await server.api("POST", "jobs/job-1/cancel")
     for operation, route in order:
         if "{" in route.path:
-            path = filled(
-                route.path, **dict.fromkeys(("job_id", "ref", "layer", "upload"), "missing")
-            )
-            answer = await call(server, operation.method, path)
+            path = filled(route.path, **dict.fromkeys(MISSING, "missing"))
+            body = BODIES.get(filled(route.path), {})
+            answer = await call(server, operation.method, path, json=body)
             assert answer.status_code == 404, (operation.method, route.path)
             conforms(answer, operation.method, route.path)
     search = "catalog/search"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cscale_core.errors import CScaleError
 from cscale_core.jobs.model import Job
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     import httpx
 
     from cscale_core.ingest.register import RegisterReport
+    from cscale_core.jobs.engines.openeo import OpenEOEngine
+    from cscale_core.jobs.engines.spark.sizes import Size
     from cscale_core.jobs.manager import JobManager
+    from cscale_core.workflows.offered import Workflow
     from cscale_server.catalog.service import Catalog
     from cscale_server.storage.service import Storage
     from cscale_server.tiles.service import Layers
@@ -43,6 +46,7 @@ _PARTS = (
     "cscale_core.catalog.health",
     "cscale_core.catalog.registry",
     "cscale_core.jobs.building",
+    "cscale_core.workflows.offered",
     "cscale_server.catalog.service",
     "cscale_server.catalog.thumbnails",
 )
@@ -159,6 +163,32 @@ class Backend:
                 made: Storage = service.open_storage(self._surroundings.site)
                 self._storage = made
             return self._storage
+
+    def openeo(self) -> OpenEOEngine:
+        """The engine of openEO jobs, for what only openEO back ends have."""
+        return cast("OpenEOEngine", self.jobs.engine("openeo"))
+
+    def spark_sizes(self) -> list[Size]:
+        """Sizes of Spark applications, and whether they fit here."""
+        from cscale_core.jobs.engines.spark.sizes import sizes
+
+        return sizes(self._surroundings.site)
+
+    @property
+    def workflows(self) -> Mapping[str, Workflow]:
+        """The workflows that are offered, by name."""
+        from cscale_core.workflows.offered import WORKFLOWS
+
+        return WORKFLOWS
+
+    def workflow(self, name: str) -> Workflow:
+        """One of them.
+
+        :raises NotFound: when there is none of that name.
+        """
+        from cscale_core.workflows.offered import workflow
+
+        return workflow(name)
 
     @property
     def problem(self) -> CScaleError | None:

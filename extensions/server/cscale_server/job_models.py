@@ -17,6 +17,8 @@ from cscale_core.jobs.model import (
     JobStatus,
     LogLine,
     Phase,
+    ProcessEntry,
+    ProcessFault,
     Transferred,
 )
 from cscale_server.models import Item, Items, Refs, Request
@@ -168,6 +170,100 @@ class Script(BaseModel):
     """A batch script as it would be submitted."""
 
     script: str
+
+
+class Faults(BaseModel):
+    """What the place that would run a job finds wrong with it."""
+
+    asked: bool = Field(description="Whether the place was asked; not all can say.")
+    faults: list[ProcessFault] = Field(description="Empty: it found nothing wrong.")
+
+
+class SparkSize(BaseModel):
+    """A size of a Spark application by name, and what it really asks for."""
+
+    name: str
+    title: str
+    options: dict[str, Any] = Field(description="For options of a spec.")
+    pods: list[dict[str, Any]] = Field(description="As in an estimate.")
+    fits: bool | None = Field(description="Whether a node has room for each; null: not known.")
+    problem: str = Field(description="Why it does not fit, and what would; empty when it does.")
+
+
+class SparkSizes(BaseModel):
+    """The sizes, the smallest first; none where Spark runs on this machine only."""
+
+    sizes: list[SparkSize]
+
+
+class LoginRequest(Request):
+    """How to log in at a back end."""
+
+    keep: bool = Field(
+        default=False,
+        description="Keep the login in the home beyond the life of this server, in a file that "
+        "only the user can read.",
+    )
+
+
+class LoginState(BaseModel):
+    """A login at a back end by a code that the user types at its identity provider."""
+
+    backend: str
+    verification_uri: str = Field(description="https; the page where the code is typed.")
+    verification_uri_complete: str = Field(description="With the code in it; may be empty.")
+    user_code: str
+    expires: datetime
+    kept: bool
+    state: Literal["pending", "done", "denied", "expired", "failed"]
+    problem: str = Field(description="Why it failed; empty when it did not.")
+
+
+class Login(BaseModel):
+    """The login begun last at a back end."""
+
+    login: LoginState | None = Field(description="null: none was begun by this server.")
+
+
+class Processes(BaseModel):
+    """The processes that a back end knows."""
+
+    processes: list[ProcessEntry] = Field(description="The user's own first.")
+
+
+class WorkflowEntry(BaseModel):
+    """A workflow, for its card and its form."""
+
+    name: str
+    title: str
+    answers: str = Field(description="The question that it answers.")
+    needs: list[str]
+    makes: str
+    engines: list[EngineName] = Field(description="Those of this site that can run it.")
+    items: list[EngineName] = Field(description="Those of them that compute on chosen items.")
+    parameters: dict[str, Any] = Field(
+        description="JSON schema. The member x-cscale of a property says what a form may fill in "
+        "by itself: bbox, period, intervals, collection, bands."
+    )
+
+
+class Workflows(BaseModel):
+    """The workflows that are offered."""
+
+    workflows: list[WorkflowEntry]
+
+
+class WorkflowRequest(Request):
+    """A workflow with its parameters, to be made a job."""
+
+    engine: EngineName
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    refs: Refs | None = Field(default=None, description="Items that it computes on.")
+    backend: str = ""
+    vo: str = ""
+    title: str = Field(default="", max_length=200)
+    options: dict[str, Any] = Field(default_factory=dict)
+    area: dict[str, Any] | None = None
 
 
 class BackendList(BaseModel):

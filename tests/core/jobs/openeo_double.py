@@ -144,6 +144,8 @@ class Switches:
         default_factory=lambda: {"id": "client", "grant_types": ["refresh_token"]}
     )
     scopes: tuple[str, ...] = ("openid",)
+    own_processes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    faults: list[Any] | None = None  # what validation finds; None: it does not validate
 
 
 class Double:
@@ -204,6 +206,10 @@ class Double:
             ("/jobs/{job}/results", self._start, ["POST"]),
             ("/jobs/{job}/results", self._stop, ["DELETE"]),
             ("/files/{job}/{name}", self._file, ["GET", "HEAD"]),
+            ("/processes", self._processes, ["GET"]),
+            ("/process_graphs", self._own_processes, ["GET"]),
+            ("/process_graphs/{name}", self._own_process, ["GET"]),
+            ("/validation", self._validation, ["POST"]),
         )
         for path, answer, methods in api:
             yield Route(API + path, answer, methods=methods)
@@ -286,6 +292,10 @@ class Double:
             paths["/jobs/{id}/estimate"] = ["GET"]
         if self.switches.budget is not None:
             paths["/me"] = ["GET"]
+        if self.switches.own_processes:
+            paths["/process_graphs"] = ["GET"]
+        if self.switches.faults is not None:
+            paths["/validation"] = ["POST"]
         for login in self.switches.logins:
             paths[f"/credentials/{login}"] = ["GET"]
         return JSONResponse(
@@ -300,6 +310,22 @@ class Double:
                 "links": [],
             }
         )
+
+    async def _processes(self, request: Request) -> Response:
+        return JSONResponse({"processes": [{"id": "add", "summary": "Addition"}, "odd"]})
+
+    async def _own_processes(self, request: Request) -> Response:
+        listed = [{"id": name} for name in self.switches.own_processes]
+        return JSONResponse({"processes": listed})
+
+    async def _own_process(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in self.switches.own_processes:
+            raise Refusal(404, "ProcessGraphNotFound", "There is none.")
+        return JSONResponse({"id": name, **self.switches.own_processes[name]})
+
+    async def _validation(self, request: Request) -> Response:
+        return JSONResponse({"errors": self.switches.faults})
 
     async def _health(self, request: Request) -> Response:
         return JSONResponse({"status": "well"}, self.switches.health)

@@ -12,7 +12,7 @@ from openeo_double import Double, Refusal
 from openeo_world import GRAPH, KeptTokens, Tokens, World, backend, finish, spec
 
 from cscale_core.backends import OpenEOBackend
-from cscale_core.errors import Conflict, InvalidInput
+from cscale_core.errors import Conflict, InvalidInput, NotFound
 from cscale_core.jobs.engines.openeo.results import items_of_results
 from cscale_core.jobs.engines.openeo.sightings import Sighting
 from cscale_core.jobs.model import Job, JobStatus, utc_now
@@ -309,3 +309,34 @@ async def test_unfinished_job_has_no_fresh_results(world: World) -> None:
     running, _ = await world.running()
     with pytest.raises(Conflict):
         await world.engine.fresh_results(running)
+
+
+async def test_a_back_end_tells_what_is_wrong_with_a_graph(world: World) -> None:
+    assert await world.manager.faults(spec()) is None
+    assert world.double.count("POST", "/validation") == 0
+
+
+async def test_faults_are_the_words_of_the_back_end(
+    tmp_path: Path, serve: Callable[[Any], str], make_site: Callable[..., Site]
+) -> None:
+    double = Double()
+    double.url = serve(double.app)
+    double.switches.faults = [
+        {"code": "ProcessUnsupported", "message": "<b>addd</b> is not known."},
+        "odd",
+    ]
+    double.switches.own_processes = {"mine": {"process_graph": GRAPH}}
+    made = World(tmp_path, make_site(openeo=[backend(double)]), double, Tokens())
+    await made.manager.start()
+    try:
+        (fault,) = await made.manager.faults(spec()) or ()
+        assert (fault.code, fault.message) == ("ProcessUnsupported", "<b>addd</b> is not known.")
+        with pytest.raises(InvalidInput):
+            await made.manager.faults(spec(process={}))
+        listed = await made.engine.processes("here")
+        assert [(one.id, one.own) for one in listed] == [("mine", True), ("add", False)]
+        assert (await made.engine.own_process("here", "mine"))["process_graph"] == GRAPH
+        with pytest.raises((NotFound, InvalidInput)):
+            await made.engine.own_process("here", "other/../jobs")
+    finally:
+        await made.manager.stop()

@@ -24,6 +24,7 @@ from cscale_core.jobs.model import (
     JobError,
     JobSpec,
     JobStatus,
+    ProcessFault,
     Transferred,
     utc_now,
 )
@@ -248,6 +249,16 @@ class Engine(ABC):
         """What the job would cost: ``costs``, ``duration``, ``size``, ``pods``, where known.
 
         None where nothing can be said.
+
+        :raises CScaleError: when the job would be refused.
+        """
+        await self.check(spec)
+        return None
+
+    async def faults(self, spec: JobSpec) -> list[ProcessFault] | None:
+        """What the place that would run the job finds wrong with its process.
+
+        None where it is not asked, as it cannot say.
 
         :raises CScaleError: when the job would be refused.
         """

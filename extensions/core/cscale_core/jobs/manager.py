@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
-from cscale_core.errors import Conflict, CScaleError, InvalidInput
+from cscale_core.errors import Conflict, CScaleError, InvalidInput, NotFound
 from cscale_core.jobs.cloning import with_changes
 from cscale_core.jobs.engine import Engine
 from cscale_core.jobs.lease import Lease
@@ -28,6 +28,7 @@ from cscale_core.jobs.model import (
     JobSpec,
     JobStatus,
     LogLine,
+    ProcessFault,
     StoreState,
 )
 from cscale_core.jobs.sharing import SharedList
@@ -324,6 +325,22 @@ class JobManager:
         :raises CScaleError: when the job would be refused.
         """
         return await self._engine(spec).estimate(self._placed(spec))
+
+    async def faults(self, spec: JobSpec) -> list[ProcessFault] | None:
+        """What the place that would run a job finds wrong with it; None where it cannot say.
+
+        :raises CScaleError: when the job would be refused.
+        """
+        return await self._engine(spec).faults(self._placed(spec))
+
+    def engine(self, name: EngineName) -> Engine:
+        """An engine, for what only jobs of its kind have.
+
+        :raises NotFound: when there is none of that name here.
+        """
+        if name not in self._engines:
+            raise NotFound(f"There is no engine {name} here.")
+        return self._engines[name]
 
     async def script(self, spec: JobSpec) -> str:
         """The batch script of a job for a Slurm cluster.

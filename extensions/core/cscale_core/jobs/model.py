@@ -102,6 +102,21 @@ class JobError(BaseModel):
     details: dict[str, Any] = Field(default_factory=dict)
 
 
+class ProcessFault(BaseModel):
+    """What the place that would run a process finds wrong with it; its own words."""
+
+    code: str
+    message: str
+
+
+class ProcessEntry(BaseModel):
+    """A process that an openEO back end knows; its own words."""
+
+    id: str
+    summary: str
+    own: bool = Field(description="Whether it is one that the user keeps there.")
+
+
 class Phase(BaseModel):
     """A status of a job and when it began (UTC)."""
 

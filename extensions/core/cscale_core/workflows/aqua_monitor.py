@@ -20,6 +20,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cscale_core.workflows.form_hints import AREA, BANDS, COLLECTION, INTERVALS
+
 #: 20th percentile: low enough to be free of clouds, high enough to be free of their shadows.
 QUANTILE = 0.2
 #: MNDWI in [-0.6, 0.6] is stretched to [0, 1] before the trend is taken.
@@ -36,16 +38,36 @@ class AquaMonitorParameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     bbox: tuple[float, float, float, float] = Field(
-        description="west, south, east, north in degrees (EPSG:4326)."
+        title="Area",
+        description="west, south, east, north in degrees (EPSG:4326).",
+        json_schema_extra=AREA,
     )
     intervals: tuple[tuple[date, date], ...] = Field(
-        min_length=2, description="Half-open [start, end) in UTC, in order, not overlapping."
+        min_length=2,
+        title="Intervals",
+        description="Half-open [start, end) in UTC, in order, not overlapping.",
+        json_schema_extra=INTERVALS,
     )
-    min_images: int = Field(default=10, ge=1, description="Valid images each interval must have.")
-    resolution: float = Field(default=30.0, gt=0, description="Pixel size in units of the CRS.")
-    collection: str = Field(min_length=1, description="Collection id in the catalogue.")
+    min_images: int = Field(
+        default=10,
+        ge=1,
+        title="Images at least",
+        description="Valid images each interval must have.",
+    )
+    resolution: float = Field(
+        default=30.0, gt=0, title="Pixel size", description="Pixel size in units of the CRS."
+    )
+    collection: str = Field(
+        min_length=1,
+        title="Collection",
+        description="Collection id in the catalogue.",
+        json_schema_extra=COLLECTION,
+    )
     bands: tuple[str, str, str] = Field(
-        default=("B11", "B08", "B03"), description="Asset keys of swir, nir, green."
+        default=("B11", "B08", "B03"),
+        title="Bands",
+        description="Asset keys of swir, nir, green.",
+        json_schema_extra=BANDS,
     )
 
     @field_validator("bbox")

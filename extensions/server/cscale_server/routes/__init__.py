@@ -13,11 +13,19 @@ from cscale_server.routes.server import ROUTES as OF_THE_SERVER
 from cscale_server.routes.server import UnknownHandler
 from cscale_server.routes.storage import ROUTES as OF_STORAGE
 from cscale_server.routes.table import Route
+from cscale_server.routes.workflows import ROUTES as OF_WORKFLOWS
 
 if TYPE_CHECKING:
     from cscale_server.app import CScaleExtension
 
-ROUTES: tuple[Route, ...] = (*OF_THE_SERVER, *OF_THE_CATALOGUE, *OF_LAYERS, *OF_STORAGE, *OF_JOBS)
+ROUTES: tuple[Route, ...] = (
+    *OF_THE_SERVER,
+    *OF_THE_CATALOGUE,
+    *OF_LAYERS,
+    *OF_STORAGE,
+    *OF_WORKFLOWS,
+    *OF_JOBS,
+)
 
 _SEGMENT = re.compile(r"\{\w+\}")
 

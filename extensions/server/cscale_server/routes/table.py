@@ -15,6 +15,9 @@ PATH_PARAMETERS = {
     "job_id": "The id of a job.",
     "layer": "The name of a layer: item|PROVIDER|COLLECTION|ID, job|JOB|ITEM or object|BUCKET|KEY, "
     "its parts percent-encoded, itself percent-encoded as one segment of a path.",
+    "backend": "The id of an openEO back end.",
+    "process": "The id of a process.",
+    "workflow": "The name of a workflow.",
     "upload": "The id of an upload.",
     "z": "Zoom level of a tile.",
     "x": "Column of a tile, from the west.",

@@ -1,12 +1,14 @@
-"""Before a job is submitted: the places that run jobs, what it would cost, its batch script."""
+"""Before a job is submitted: the places that run jobs, what it would cost, whether it is right."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from cscale_core.jobs.model import JobSpec
-from cscale_server.job_models import BackendList, Estimate, Script
+from cscale_server.job_models import BackendList, Estimate, Faults, Script, SparkSize, SparkSizes
 from cscale_server.routes.base import CScaleHandler
 from cscale_server.routes.table import UPSTREAM, Operation, Route
 
@@ -32,6 +34,28 @@ class EstimateHandler(CScaleHandler):
         spec = await self.body(JobSpec)
         found = await (await self.extension.backend()).jobs.estimate(spec)
         self.answer(Estimate(**{**(found or {}), "known": found is not None}))
+
+
+class ValidateHandler(CScaleHandler):
+    auth_resource = "cscale:jobs"
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        self.require_owner()
+        spec = await self.body(JobSpec)
+        found = await (await self.extension.backend()).jobs.faults(spec)
+        self.answer(Faults(asked=found is not None, faults=found or []))
+
+
+class SizesHandler(CScaleHandler):
+    auth_resource = "cscale:jobs"
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        found = (await self.extension.backend()).spark_sizes()
+        self.answer(SparkSizes(sizes=[SparkSize(**asdict(size)) for size in found]))
 
 
 class ScriptHandler(CScaleHandler):
@@ -63,6 +87,24 @@ ROUTES: tuple[Route, ...] = (
                 errors=UPSTREAM,
             ),
         ),
+    ),
+    Route(
+        "jobs/validate",
+        ValidateHandler,
+        (
+            Operation(
+                "post",
+                "What the place that would run a job finds wrong with it; nothing is submitted",
+                Faults,
+                request=JobSpec,
+                errors=UPSTREAM,
+            ),
+        ),
+    ),
+    Route(
+        "jobs/sizes",
+        SizesHandler,
+        (Operation("get", "Sizes of Spark applications, and whether they fit", SparkSizes),),
     ),
     Route(
         "jobs/script",

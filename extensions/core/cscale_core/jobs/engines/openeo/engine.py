@@ -23,6 +23,7 @@ from cscale_core.errors import (
 )
 from cscale_core.identity.tokens import TokenSource
 from cscale_core.jobs.engine import Engine, JobHandle, Outcome
+from cscale_core.jobs.engines.openeo import processes
 from cscale_core.jobs.engines.openeo.codes import NOT_READY
 from cscale_core.jobs.engines.openeo.device_login import DeviceLogin, DeviceLogins
 from cscale_core.jobs.engines.openeo.extents import area_of, period_of
@@ -35,7 +36,16 @@ from cscale_core.jobs.engines.openeo.results import any_expired, items_of_result
 from cscale_core.jobs.engines.openeo.sightings import BackendLooker, Sighting
 from cscale_core.jobs.engines.openeo.submission import Submission, request_of
 from cscale_core.jobs.engines.openeo.terms import Terms
-from cscale_core.jobs.model import BackendState, EngineName, Job, JobSpec, JobStatus, utc_now
+from cscale_core.jobs.model import (
+    BackendState,
+    EngineName,
+    Job,
+    JobSpec,
+    JobStatus,
+    ProcessEntry,
+    ProcessFault,
+    utc_now,
+)
 from cscale_core.jobs.polling import Watch
 from cscale_core.site import Site
 
@@ -264,6 +274,37 @@ class OpenEOEngine(Engine):
                 await backend.remote.act(lambda c: c.job(identifier).delete())
         known = {name: answer[name] for name in _ESTIMATED if answer.get(name) is not None}
         return known or None
+
+    async def faults(self, spec: JobSpec) -> list[ProcessFault] | None:
+        """What the back end finds wrong with the graph; None where it does not validate.
+
+        :raises CScaleError: when the spec is no openEO job, or the back end does not answer.
+        """
+        checked = await self.check(spec)
+        backend = self._backend(checked.backend)
+        state = await backend.health.state()
+        if state.online and not state.offers("POST", "/validation"):
+            return None
+        graph = checked.process["process_graph"]
+        return await backend.remote.act(lambda c: processes.faults(c, graph))
+
+    async def processes(self, backend: str) -> list[ProcessEntry]:
+        """The processes that a back end knows, the user's own first.
+
+        :raises InvalidInput: when there is no such back end.
+        :raises CScaleError: when it does not answer.
+        """
+        place = self._backend(backend)
+        own = (await place.health.state()).offers("GET", "/process_graphs")
+        return await place.remote.act(lambda c: processes.known_processes(c, own=own))
+
+    async def own_process(self, backend: str, name: str) -> dict[str, Any]:
+        """A process that the user keeps at a back end, whole.
+
+        :raises NotFound: when there is none.
+        """
+        place = self._backend(backend)
+        return await place.remote.act(lambda c: processes.own_process(c, name))
 
     # -- logging in ----------------------------------------------------------------------------
 
