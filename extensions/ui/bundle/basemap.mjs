@@ -9,7 +9,8 @@ import { createRequire } from "node:module";
 import { feature, mesh } from "topojson-client";
 
 const PER_DEGREE = 100;
-const SMALLEST_ISLAND = 0.04; // degrees of extent: less is not seen on any zoom that this is for
+const TOLERANCE = 0.025; // degrees
+const SMALLEST_ISLAND = 0.06; // degrees of extent: less is not seen on any zoom that this is for
 const require = createRequire(import.meta.url);
 const atlas = (name) => JSON.parse(readFileSync(require.resolve(`world-atlas/${name}`), "utf8"));
 
@@ -20,6 +21,23 @@ function ringsOf(collection) {
     for (const polygon of polygons) rings.push(...polygon);
   }
   return rings;
+}
+
+/**
+ * A line whose longitudes do not jump at the antimeridian, so that some lie beyond 180 degrees; a ring
+ * around the pole is closed along it.
+ */
+function unwrapped(line) {
+  let turn = 0;
+  const out = line.map(([x, y], index) => {
+    const before = line[index - 1]?.[0] ?? x;
+    if (x - before > 180) turn -= 360;
+    else if (before - x > 180) turn += 360;
+    return [x + turn, y];
+  });
+  const [first, last] = [out[0], out.at(-1)];
+  if (Math.abs(last[0] - first[0]) > 180) out.push([last[0], -90], [first[0], -90], first);
+  return out;
 }
 
 function extent(line) {
@@ -33,6 +51,29 @@ function extent(line) {
   return box;
 }
 
+/** Fewer points, none of those left out farther than TOLERANCE away (Ramer, Douglas, Peucker). */
+function simplified(line) {
+  const kept = new Set([0, line.length - 1]);
+  const pending = [[0, line.length - 1]];
+  while (pending.length) {
+    const [from, to] = pending.pop();
+    const [[ax, ay], [bx, by]] = [line[from], line[to]];
+    const length = Math.hypot(bx - ax, by - ay);
+    let farthest = TOLERANCE;
+    let at = 0;
+    for (let index = from + 1; index < to; index++) {
+      const [x, y] = line[index];
+      const away = length ? Math.abs((bx - ax) * (ay - y) - (ax - x) * (by - ay)) / length : Math.hypot(x - ax, y - ay);
+      if (away > farthest) [farthest, at] = [away, index];
+    }
+    if (at) {
+      kept.add(at);
+      pending.push([from, at], [at, to]);
+    }
+  }
+  return line.filter((_, index) => kept.has(index));
+}
+
 function encode(lines) {
   const bytes = [];
   const put = (value) => {
@@ -43,7 +84,7 @@ function encode(lines) {
     }
     bytes.push(rest);
   };
-  for (const line of lines) {
+  for (const line of lines.map((each) => simplified(unwrapped(each)))) {
     const points = [];
     for (const [longitude, latitude] of line) {
       const point = [Math.round(longitude * PER_DEGREE), Math.round(latitude * PER_DEGREE)];
@@ -69,7 +110,7 @@ function countryNames(topology) {
     .map(({ geometry, properties }) => {
       const polygons = geometry.type === "Polygon" ? [geometry.coordinates] : geometry.coordinates;
       // Of a country with far islands, the main part is what is meant.
-      const boxes = polygons.map(([outer]) => extent(outer));
+      const boxes = polygons.map(([outer]) => extent(unwrapped(outer)));
       const size = (box) => (box[2] - box[0]) * (box[3] - box[1]);
       const main = boxes.reduce((best, box) => (size(box) > size(best) ? box : best));
       return [properties.name, ...main.map(rounded)];

@@ -8,7 +8,7 @@ import { Tabs } from "../design/tabs";
 import { useTranslation } from "../i18n";
 import { useSession, useStore } from "../state/hooks";
 import { createStore, type Store } from "../state/store";
-import type { View } from "../views/view";
+import { ViewsContext, type View } from "../views/view";
 
 const NO_BADGE = createStore(0);
 
@@ -21,8 +21,10 @@ interface ShellProps {
 export function Shell({ views, at }: ShellProps) {
   const trans = useTranslation();
   const prefix = `cs${useId()}`;
-  const wanted = useStore(at);
-  const chosen = views.find(({ id }) => id === wanted) ?? views[0];
+  const { wanted } = useSession();
+  const shown = useStore(at);
+  const chosen = views.find(({ id }) => id === shown) ?? views[0];
+  useEffect(() => wanted.subscribe(() => at.set((before) => wanted.get()?.view ?? before)), [wanted, at]);
   const [visited, setVisited] = useState<readonly string[]>([]);
   useEffect(() => {
     if (chosen && !visited.includes(chosen.id)) setVisited([...visited, chosen.id]);
@@ -30,7 +32,7 @@ export function Shell({ views, at }: ShellProps) {
   const badges = views.map((view) => useBadge(view));
   if (!chosen) return null;
   return (
-    <>
+    <ViewsContext.Provider value={views}>
       <header class="cs-shell-head">
         <Tabs
           label={trans.__("Views")}
@@ -60,7 +62,7 @@ export function Shell({ views, at }: ShellProps) {
           ))}
       </main>
       <Notices />
-    </>
+    </ViewsContext.Provider>
   );
 }
 

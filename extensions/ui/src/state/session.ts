@@ -6,6 +6,7 @@
 import { apiOf, type Api } from "../api/client";
 import type { Host } from "../host";
 import type { Transport } from "../transport/transport";
+import type { ViewId } from "../views/view";
 import { JobsFeed } from "./jobs";
 import { Memory } from "./memory";
 import { createStore, type Store } from "./store";
@@ -42,6 +43,10 @@ export interface Session {
   /** What the Catalogue view hands to a new job; the Jobs view takes it and sets null. */
   readonly jobInputs: Store<JobInputs | null>;
   readonly notices: Store<readonly Notice[]>;
+  /** Which view every panel of the page shall show; each takes it once. */
+  readonly wanted: Store<{ view: ViewId; turn: number } | null>;
+  /** Show a view, such as that of a job that was just started. */
+  goTo(view: ViewId): void;
   /** Things of one view that last as long as the session, such as its search under way. */
   part<T>(name: string, make: (session: Session) => T): T;
   /** Tell something in a line. */
@@ -83,6 +88,10 @@ export async function createSession(transport: Transport, host: Host): Promise<S
     selection: memory.store<readonly string[]>("selection", [], isTexts),
     jobInputs: createStore<JobInputs | null>(null),
     notices,
+    wanted: createStore<{ view: ViewId; turn: number } | null>(null),
+    goTo(view) {
+      session.wanted.set((before) => ({ view, turn: (before?.turn ?? 0) + 1 }));
+    },
     part<T>(name: string, make: (session: Session) => T): T {
       if (!parts.has(name)) parts.set(name, make(session));
       return parts.get(name) as T;

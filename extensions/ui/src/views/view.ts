@@ -1,6 +1,7 @@
 /** What a view is; `views/index.ts` lists those that there are. */
 
-import type { ComponentType } from "preact";
+import { createContext, type ComponentType } from "preact";
+import { useContext } from "preact/hooks";
 import type { IconName } from "../design/icons";
 import type { Translation } from "../i18n";
 import type { Session } from "../state/session";
@@ -21,4 +22,11 @@ export interface View {
   badge?: (session: Session) => number;
   /** What the badge depends on. */
   badgeOf?: (session: Session) => { subscribe(changed: () => void): () => void; get(): unknown };
+}
+
+/** The views that there are, for those that lead to another. */
+export const ViewsContext = createContext<readonly View[]>([]);
+
+export function useHasView(wanted: ViewId): boolean {
+  return useContext(ViewsContext).some(({ id }) => id === wanted);
 }

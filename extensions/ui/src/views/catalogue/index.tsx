@@ -1,10 +1,11 @@
-/** The Catalogue view. */
+/** The Catalogue view: search every archive on a map, look at what is there, hand it on. */
 
 import type { View } from "../view";
+import { CatalogueView } from "./CatalogueView";
 
 export const catalogue: View = {
   id: "catalogue",
   icon: "search",
   title: (trans) => trans.__("Catalogue"),
-  component: () => <p>…</p>,
+  component: CatalogueView,
 };

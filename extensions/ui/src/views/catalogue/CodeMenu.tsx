@@ -1,0 +1,3 @@
+export function CodeMenu(_: { refs: readonly string[] }) {
+  return null;
+}

@@ -1,0 +1,133 @@
+/** Which pictures are on the map, what of each is shown, and comparing two. */
+
+import { useState } from "preact/hooks";
+import { IconButton, SelectField } from "../../design/controls";
+import { useTranslation } from "../../i18n";
+import { useAsked, useSession, useStore } from "../../state/hooks";
+import { layerOf, previewsOf, type Preview } from "./previews";
+import { refParts } from "./refs";
+import { catalogueUi } from "./ui-state";
+
+export function PreviewControl() {
+  const trans = useTranslation();
+  const previews = previewsOf(useSession());
+  const list = useStore(previews.list);
+  const swipe = useStore(previews.swipe);
+  const [folded, setFolded] = useState(false);
+  if (!list.length) return null;
+  return (
+    <section class="cs-previews" aria-label={trans.__("Pictures on the map")}>
+      <header class="cs-previews-head">
+        <h3>{trans._n("%1 picture", "%1 pictures", list.length)}</h3>
+        <span class="cs-spacer" />
+        {list.length >= 2 && (
+          <IconButton
+            icon="swipe"
+            label={trans.__("Compare the first two side by side")}
+            pressed={swipe !== null}
+            onClick={() => previews.swipe.set(swipe === null ? 0.5 : null)}
+          />
+        )}
+        {list.length >= 2 && swipe !== null && <IconButton icon="refresh" label={trans.__("Change sides")} onClick={() => previews.turn()} />}
+        <IconButton icon="bin" label={trans.__("Take all pictures away")} onClick={() => previews.clear()} />
+        <IconButton
+          icon={folded ? "left" : "down"}
+          label={folded ? trans.__("Show the pictures' settings") : trans.__("Hide the pictures' settings")}
+          onClick={() => setFolded(!folded)}
+        />
+      </header>
+      {!folded && (
+        <ul class="cs-plain-list">
+          {list.map((preview, index) => (
+            <Line key={preview.ref} preview={preview} side={swipe === null ? "" : index === 0 ? trans.__("left") : index === 1 ? trans.__("right") : ""} />
+          ))}
+        </ul>
+      )}
+    </section>
+  );
+}
+
+function Line({ preview, side }: { preview: Preview; side: string }) {
+  const trans = useTranslation();
+  const session = useSession();
+  const previews = previewsOf(session);
+  const ui = catalogueUi(session);
+  const { ref, show, opacity } = preview;
+  const { id } = refParts(ref);
+  const problem = useStore(previews.problems, (all) => all[ref] ?? "");
+  const info = useAsked([ref], () => previews.info(ref));
+  const renderings = info.value?.renderings ?? [];
+  const why = problem || info.problem?.message || info.value?.problem || "";
+  return (
+    <li class="cs-preview">
+      <div class="cs-preview-head">
+        {side && <span class="cs-badge cs-badge-info">{side}</span>}
+        <button type="button" class="cs-text-button" title={id} onClick={() => ui.open.set(ref)}>
+          {id}
+        </button>
+        <IconButton icon="close" label={trans.__("Take %1 away", id)} onClick={() => previews.hide(ref)} />
+      </div>
+      {why ? (
+        <p class="cs-hint cs-wrong" role="alert">
+          {trans.__("It cannot be shown: %1", why)}
+        </p>
+      ) : (
+        <div class="cs-preview-body">
+          <SelectField
+            quiet
+            label={trans.__("What is shown of %1", id)}
+            value={show || (renderings[0]?.id ?? "")}
+            disabled={renderings.length < 2}
+            options={renderings.length ? renderings.map((each) => [each.id, each.title] as const) : [["", trans.__("Loading…")]]}
+            onValue={(value) => previews.show(ref, value)}
+          />
+          <input
+            type="range"
+            min={0}
+            max={1}
+            step={0.05}
+            value={opacity}
+            aria-label={trans.__("Opacity of %1", id)}
+            onInput={(event) => previews.setOpacity(ref, Number(event.currentTarget.value))}
+          />
+          <Legend reference={ref} show={show || (renderings[0]?.id ?? "")} wanted={renderings.length > 0} />
+        </div>
+      )}
+    </li>
+  );
+}
+
+/** What the colours mean. */
+function Legend({ reference, show, wanted }: { reference: string; show: string; wanted: boolean }) {
+  const { api } = useSession();
+  const { value } = useAsked(
+    [reference, show, wanted],
+    wanted ? (signal) => api.get("/layers/{layer}/legend", { path: { layer: layerOf(reference) }, query: { show }, signal }) : null,
+  );
+  if (!value || value.kind === "colours" || !value.stops.length) return null;
+  if (value.kind === "classes") {
+    return (
+      <ul class="cs-legend-classes">
+        {value.stops.map(({ value: number, colour, label }) => (
+          <li key={number}>
+            <span class="cs-legend-colour" style={{ background: colour }} /> {label || number}
+          </li>
+        ))}
+      </ul>
+    );
+  }
+  const [first, last] = [value.stops[0], value.stops.at(-1)];
+  return (
+    <div class="cs-legend">
+      <span>{rounded(first?.value)}</span>
+      <span class="cs-legend-scale" style={{ background: `linear-gradient(90deg, ${value.stops.map(({ colour }) => colour).join(", ")})` }} />
+      <span>
+        {rounded(last?.value)} {value.unit}
+      </span>
+    </div>
+  );
+}
+
+function rounded(value: number | undefined): string {
+  return value === undefined ? "" : String(Number(value.toPrecision(3)));
+}

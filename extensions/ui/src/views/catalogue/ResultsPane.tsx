@@ -1,0 +1,168 @@
+/** What was found: an honest count, and the list. */
+
+import { useMemo } from "preact/hooks";
+import { Button, IconButton } from "../../design/controls";
+import { Empty, ProblemNote } from "../../design/feedback";
+import { Icon } from "../../design/icons";
+import { Menu } from "../../design/menu";
+import { VirtualList } from "../../design/virtual-list";
+import { useTranslation } from "../../i18n";
+import { useSession, useStore } from "../../state/hooks";
+import { extentOf, inWindow, runSearch, toggleSelected } from "./actions";
+import { ResultStatus } from "./ResultStatus";
+import { refParts } from "./refs";
+import { searchOf, type FoundItem } from "./search";
+import { Thumbnail } from "./Thumbnail";
+import { catalogueUi } from "./ui-state";
+
+const ROW = 68;
+
+export function ResultsPane() {
+  const trans = useTranslation();
+  const session = useSession();
+  const search = searchOf(session);
+  const ui = catalogueUi(session);
+  const { phase, items, next, problem } = useStore(search.state);
+  const window = useStore(ui.window);
+  const visible = useMemo(() => inWindow(items, window), [items, window]);
+  const hovered = useStore(ui.hovered);
+  const selection = useStore(session.selection);
+  const selected = useMemo(() => new Set(selection), [selection]);
+
+  if (phase === "idle") {
+    return (
+      <Empty
+        icon="search"
+        title={trans.__("Nothing was searched yet")}
+        actions={
+          <>
+            <Button onClick={() => ui.pane.set("search")}>{trans.__("Fill in what to search")}</Button>
+            <Button kind="primary" onClick={() => runSearch(session)}>
+              {trans.__("Search")}
+            </Button>
+          </>
+        }
+      >
+        {trans.__("Every archive of the federation is asked at once.")}
+      </Empty>
+    );
+  }
+  const searching = phase === "searching";
+  const shownRefs = visible.map(({ ref }) => ref);
+  const all = shownRefs.length > 0 && shownRefs.every((ref) => selected.has(ref));
+  return (
+    <div class="cs-results">
+      <ResultStatus />
+      {problem && (
+        <div class="cs-pad">
+          <ProblemNote problem={problem} retry={() => void search.again()} />
+        </div>
+      )}
+      {!items.length && !searching && !problem ? (
+        <Empty
+          icon="search"
+          title={phase === "stopped" ? trans.__("The search was stopped") : trans.__("Nothing was found")}
+          actions={<Button onClick={() => ui.pane.set("search")}>{trans.__("Change the search")}</Button>}
+        >
+          {trans.__("Try a larger area, more days, more clouds, or fewer conditions.")}
+        </Empty>
+      ) : (
+        <>
+          {items.length > 0 && (
+            <div class="cs-results-tools">
+              <IconButton
+                icon="check"
+                label={all ? trans.__("Select none of these") : trans.__("Select all of these")}
+                pressed={all}
+                onClick={() =>
+                  session.selection.set((before) =>
+                    all ? before.filter((ref) => !shownRefs.includes(ref)) : [...new Set([...before, ...shownRefs])],
+                  )
+                }
+              />
+              {window && (
+                <span class="cs-hint">
+                  {trans.__("%1 of these dates", visible.length)}{" "}
+                  <button type="button" class="cs-text-button" onClick={() => ui.window.set(null)}>
+                    {trans.__("show all")}
+                  </button>
+                </span>
+              )}
+              <span class="cs-spacer" />
+              <Menu
+                compact
+                kind="quiet"
+                icon="more"
+                label={trans.__("With all results")}
+                items={[
+                  { label: trans.__("Show all on the map"), icon: "view", run: () => ui.fit.set(extentOf(visible)) },
+                  { label: trans.__("Search again"), icon: "refresh", run: () => void search.again() },
+                  { label: trans.__("Forget these results"), icon: "clear", run: () => { search.clear(); ui.asked.set(false); } },
+                ]}
+              />
+            </div>
+          )}
+          <VirtualList<FoundItem>
+            label={trans.__("Results")}
+            items={visible}
+            rowHeight={ROW}
+            keyOf={({ ref }) => ref}
+            active={hovered}
+            onActive={(ref) => ui.hovered.set(ref)}
+            onOpen={({ ref }) => ui.open.set(ref)}
+            onToggle={({ ref }) => toggleSelected(session, ref)}
+            isSelected={({ ref }) => selected.has(ref)}
+            onHover={(item) => ui.hovered.set(item?.ref ?? null)}
+            row={(item) => <Row item={item} selected={selected.has(item.ref)} />}
+            after={
+              next && !searching ? (
+                <div class="cs-more">
+                  <Button onClick={() => void search.more()}>{trans.__("Load more")}</Button>
+                </div>
+              ) : undefined
+            }
+          />
+        </>
+      )}
+    </div>
+  );
+}
+
+function Row({ item, selected }: { item: FoundItem; selected: boolean }) {
+  const trans = useTranslation();
+  const session = useSession();
+  const { id, collection } = refParts(item.ref);
+  const { datetime, cloud_cover: clouds, mirrors, provider } = item;
+  return (
+    <div class="cs-result">
+      <span
+        class={selected ? "cs-tick cs-tick-on" : "cs-tick"}
+        title={trans.__("Select (Space)")}
+        onClick={(event) => {
+          event.stopPropagation();
+          toggleSelected(session, item.ref);
+        }}
+      >
+        {selected && <Icon name="check" size={12} />}
+      </span>
+      <Thumbnail reference={item.ref} />
+      <span class="cs-result-text">
+        <span class="cs-result-id" title={id}>
+          {id}
+        </span>
+        <span class="cs-result-facts">
+          <span>{datetime ? datetime.slice(0, 16).replace("T", " ") : trans.__("no date")}</span>
+          {clouds !== null && clouds !== undefined && (
+            <span>
+              <Icon name="cloud" size={12} /> {trans.__("%1 %", Math.round(clouds))}
+            </span>
+          )}
+        </span>
+        <span class="cs-result-facts cs-soft">
+          <span class="cs-cut">{collection}</span>
+          <span>{mirrors ? trans._n("%2 and %1 more", "%2 and %1 more", mirrors, provider) : provider}</span>
+        </span>
+      </span>
+    </div>
+  );
+}
