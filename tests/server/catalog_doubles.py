@@ -11,11 +11,13 @@ from typing import Any
 from urllib.parse import quote
 
 from cscale_core.catalog.collections import CollectionEntry, CollectionList, CollectionReport
+from cscale_core.catalog.engine import Part
 from cscale_core.catalog.federation import SearchResult
 from cscale_core.catalog.health import ProviderHealth
 from cscale_core.catalog.query import SearchQuery
 from cscale_core.catalog.report import Found, ProviderReport
 from cscale_core.errors import InvalidInput, NotFound
+from cscale_core.providers import Provider
 from cscale_core.site import Site
 from cscale_server.catalog.service import Catalog
 from cscale_server.catalog.thumbnails import Picture
@@ -121,6 +123,10 @@ class MemoryFederation:
             yield merged
         finally:
             self.ended.set()
+
+    def shares(self, query: SearchQuery) -> list[Part]:
+        provider = Provider(id="site-a", title="Site-A", url="http://a", kind="static")
+        return [Part(SimpleNamespace(provider=provider), query)]  # type: ignore[arg-type]
 
     def ref(self, each: dict[str, Any]) -> str:
         parts = (each["cscale:provider"], each.get("collection") or "", each["id"])

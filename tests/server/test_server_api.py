@@ -59,6 +59,7 @@ ITEM = {
 SPEC = {"engine": "openeo", "title": "A job", "process": {"process_graph": {}}}
 BODIES: dict[str, Any] = {
     "catalog/search": {"bbox": [0, 0, 1, 1]},
+    "catalog/histogram": {"datetime": "2024-05-01/2024-05-31"},
     "stage": {"items": [ITEM]},
     "register": {"items": [ITEM]},
     "layers/series": {"layers": ["item|site-a|s2|scene"], "longitude": 0, "latitude": 0},
@@ -366,7 +367,7 @@ async def test_the_authorizer_is_asked_for_every_verb_of_every_handler(
     assert all(resource.startswith("cscale:") for _, resource in Denying.asked)
 
 
-QUESTIONS = ("catalog/search", "layers/series")
+QUESTIONS = ("catalog/search", "catalog/histogram", "layers/series")
 WRITES = [(m, p) for m, p in every_call() if m != "get" and p not in QUESTIONS]
 
 

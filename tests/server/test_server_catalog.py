@@ -467,3 +467,15 @@ async def test_an_answer_that_breaks_off_is_an_error_of_the_client() -> None:
     hub = Workspace("http://server", httpx.Client(transport=broken))
     with pytest.raises(UpstreamError, match="broke off"):
         list(hub.search_stream())
+
+
+async def test_a_histogram_comes_line_by_line(server: Any) -> None:
+    body = {"datetime": "2024-04-01/2024-06-30"}
+    answer = await server.api("POST", "catalog/histogram", json=body)
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert [line["type"] for line in lines] == ["bins", *["count"] * 13, "report"]
+    (counted,) = [line for line in lines if line.get("count")]
+    assert lines[0]["bins"][counted["place"]]["start"] == "2024-04-29T00:00:00Z"
+    assert lines[-1]["method"] == "items"
+    wrong = await server.api("POST", "catalog/histogram", json={"datetime": "never"})
+    assert wrong.status_code == 422

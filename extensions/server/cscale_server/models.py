@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from cscale_core.catalog.health import ProviderHealth
+from cscale_core.catalog.histogram import Bins, Count, HistogramReport
 from cscale_core.catalog.query import SearchQuery
 from cscale_core.catalog.registry import RegistryState
 from cscale_core.catalog.report import ProviderReport
@@ -162,6 +163,24 @@ class PageLine(BaseModel):
     )
 
 
+class BinsLine(Bins):
+    """The parts of the time that are counted; the first line."""
+
+    type: Literal["bins"] = "bins"
+
+
+class CountLine(Count):
+    """What one archive has in one part, as soon as it is known."""
+
+    type: Literal["count"] = "count"
+
+
+class CountedLine(HistogramReport):
+    """How one archive was counted; its last line."""
+
+    type: Literal["report"] = "report"
+
+
 class ProblemLine(Problem):
     """The search failed on its way; the last line."""
 
@@ -170,3 +189,9 @@ class ProblemLine(Problem):
 
 class SearchLine(RootModel[Annotated[ItemsLine | ReportLine | PageLine | ProblemLine, _BY_TYPE]]):
     """One line of a streamed answer."""
+
+
+class HistogramLine(
+    RootModel[Annotated[BinsLine | CountLine | CountedLine | ProblemLine, _BY_TYPE]]
+):
+    """One line of a streamed histogram."""

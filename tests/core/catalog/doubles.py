@@ -89,6 +89,8 @@ class Behaviour:
     matched: str = "right"
     """``right``, ``absent``, ``context`` or a number."""
     landing: int = 200
+    aggregate: Any = None
+    """What is answered to every question for an aggregation; None: status 404."""
     asked: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     """What came in: method, path, parameters."""
 
@@ -149,6 +151,8 @@ class Doubles:
                     same = item.get("collection") == collection
                     return (200, item) if same else (404, {"code": "NotFound"})
             return 404, {"code": "NotFound"}
+        if path == "/aggregate" and archive.aggregate is not None:
+            return 200, archive.aggregate
         if path != "/search":
             return 404, {}
         if method == "POST" and archive.post != 200:

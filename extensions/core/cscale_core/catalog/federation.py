@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 
 import httpx
 
-from cscale_core.catalog.capabilities import CapabilityBook
+from cscale_core.catalog.capabilities import Capabilities, CapabilityBook
 from cscale_core.catalog.cursor import Cursors, State
 from cscale_core.catalog.door import Door
 from cscale_core.catalog.engine import Engine, Part
@@ -98,6 +98,17 @@ class Federation:
         doors = [self.door(each) for each in self.providers if each.kind == "api"]
         await asyncio.gather(*(self._book.of(door) for door in doors))
 
+    async def capabilities(self, provider: Provider) -> Capabilities:
+        """What a provider can do; never raises for what the provider does."""
+        return await self._book.of(self.door(provider))
+
+    def shares(self, query: SearchQuery) -> list[Part]:
+        """Every provider's part of a question; who is not asked, and why.
+
+        :raises InvalidInput: when the query names a provider that is not there.
+        """
+        return self._parts(query, None)
+
     async def search(
         self,
         query: SearchQuery,
@@ -150,7 +161,7 @@ class Federation:
         :param on_report: called with the report of every provider at the end.
         :raises InvalidInput: when the query names a provider that is not there.
         """
-        parts = self._parts(query, None)
+        parts = self.shares(query)
         reading = Reading(self.site, self._book, None, None, reuse=False)
         engine = Engine(query, parts, State(), reading, self._joined())
         returned: Counter[str] = Counter()

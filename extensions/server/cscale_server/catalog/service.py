@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_json
 
 from cscale_core.addresses import localise
+from cscale_core.catalog.histogram import Bins, Count, histogram
 from cscale_core.catalog.items import PROVIDER_MEMBER
 from cscale_core.catalog.mirrors import MIRRORS_MEMBER
 from cscale_core.catalog.report import Found, ProviderReport
@@ -21,7 +22,15 @@ from cscale_core.errors import InvalidInput, NotFound
 from cscale_core.site import Site
 from cscale_server.catalog.slim import slim
 from cscale_server.catalog.store import ItemStore
-from cscale_server.models import PageLine, ProvidersAnswer, ReportLine, SearchAnswer
+from cscale_server.models import (
+    BinsLine,
+    CountedLine,
+    CountLine,
+    PageLine,
+    ProvidersAnswer,
+    ReportLine,
+    SearchAnswer,
+)
 
 if TYPE_CHECKING:
     from cscale_core.catalog.collections import Collections
@@ -142,6 +151,17 @@ class Catalog:
             matched=found.matched,
         )
         return [*lines, _line(page)]
+
+    async def histogram(self, query: SearchQuery) -> AsyncGenerator[bytes, None]:
+        """How much there is when, as lines; closing it ends every request."""
+        async with aclosing(histogram(self._federation, query)) as events:
+            async for event in events:
+                if isinstance(event, Bins):
+                    yield _line(BinsLine(**event.model_dump()))
+                elif isinstance(event, Count):
+                    yield _line(CountLine(**event.model_dump()))
+                else:
+                    yield _line(CountedLine(**event.model_dump()))
 
     async def providers(self) -> ProvidersAnswer:
         """Who is searched, and whether each answers now."""

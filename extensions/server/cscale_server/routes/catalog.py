@@ -8,10 +8,12 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from cscale_core.catalog.collections import CollectionList
+from cscale_core.catalog.query import SearchQuery
 from cscale_core.errors import NotFound
 from cscale_server.catalog.thumbnails import MEDIA_TYPES
 from cscale_server.models import (
     Document,
+    HistogramLine,
     ProvidersAnswer,
     SearchAnswer,
     SearchLine,
@@ -47,6 +49,17 @@ class SearchHandler(CScaleHandler):
 
     async def _send_lines(self, catalog: Catalog, request: SearchRequest) -> None:
         await self.answer_lines(catalog.lines(request.question(), request.cursor))
+
+
+class HistogramHandler(CScaleHandler):
+    auth_resource = "cscale:search"
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        query = await self.body(SearchQuery)
+        catalog = (await self.extension.backend()).catalog
+        await self.while_connected(self.answer_lines(catalog.histogram(query)))
 
 
 class CollectionsHandler(CScaleHandler):
@@ -142,6 +155,21 @@ ROUTES: tuple[Route, ...] = (
                 SearchAnswer,
                 lines=SearchLine,
                 request=SearchRequest,
+                errors=UPSTREAM,
+            ),
+        ),
+    ),
+    Route(
+        "catalog/histogram",
+        HistogramHandler,
+        (
+            Operation(
+                "post",
+                "How much there is when, of each archive that is asked: lines with counts as they "
+                "are known, each with whether it is the whole truth",
+                None,
+                lines=HistogramLine,
+                request=SearchQuery,
                 errors=UPSTREAM,
             ),
         ),
