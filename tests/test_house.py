@@ -47,7 +47,7 @@ FLOORS = [
         "untrusted",
     },
     {"catalog", "ingest"},
-    {"workflows", "tiles"},
+    {"workflows", "tiles", "codegen"},
     {"jobs"},
     {"client"},
 ]

@@ -62,6 +62,7 @@ BODIES: dict[str, Any] = {
     "catalog/histogram": {"datetime": "2024-05-01/2024-05-31"},
     "stage": {"items": [ITEM]},
     "register": {"items": [ITEM]},
+    "catalog/code": {"kind": "duckdb", "refs": ["site-a|s2|scene"]},
     "layers/series": {"layers": ["item|site-a|s2|scene"], "longitude": 0, "latitude": 0},
     "storage/links": {"bucket": "b", "key": "k"},
     "storage/uploads": {"bucket": "b", "key": "k", "size": 1},
@@ -367,7 +368,7 @@ async def test_the_authorizer_is_asked_for_every_verb_of_every_handler(
     assert all(resource.startswith("cscale:") for _, resource in Denying.asked)
 
 
-QUESTIONS = ("catalog/search", "catalog/histogram", "layers/series")
+QUESTIONS = ("catalog/search", "catalog/histogram", "catalog/code", "layers/series")
 WRITES = [(m, p) for m, p in every_call() if m != "get" and p not in QUESTIONS]
 
 
@@ -601,6 +602,21 @@ async def test_a_workflow_makes_a_job_of_the_chosen_items(server: Any) -> None:
     assert (await server.api("GET", "jobs")).json()["jobs"] == []
     submitted = await server.api("POST", "jobs", json=made.json())
     assert submitted.status_code == 201
+
+
+async def test_code_is_made_for_items_and_for_jobs(server: Any) -> None:
+    body = {"kind": "gdal", "refs": ["site-a|s2|scene"], "bbox": [0, 0, 1, 1]}
+    made = (await server.api("POST", "catalog/code", json=body)).json()
+    assert (made["kind"], made["language"]) == ("gdal", "python")
+    assert "'site-a|s2|scene'" in made["code"]
+    wrong = await server.api("POST", "catalog/code", json=body | {"bbox": [0, 0, 1]})
+    assert wrong.status_code == 422
+    missing = await server.api("POST", "catalog/code", json=body | {"refs": ["site-a|s2|none"]})
+    assert missing.status_code == 404
+    await server.api("POST", "jobs", json=SPEC)
+    submit = (await server.api("GET", "jobs/job-1/code?kind=submit")).json()["code"]
+    assert "jobs.submit" in submit
+    assert (await server.api("GET", "jobs/job-1/code?kind=other")).status_code == 422
 
 
 async def test_the_same_key_again_is_the_same_job(server: Any) -> None:

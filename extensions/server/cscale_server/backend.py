@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cscale_core.jobs.manager import JobManager
     from cscale_core.workflows.offered import Workflow
     from cscale_server.catalog.service import Catalog
+    from cscale_server.models import Code, CodeRequest
     from cscale_server.storage.service import Storage
     from cscale_server.tiles.service import Layers
 
@@ -46,6 +47,7 @@ _PARTS = (
     "cscale_core.catalog.health",
     "cscale_core.catalog.registry",
     "cscale_core.jobs.building",
+    "cscale_core.codegen.items",
     "cscale_core.workflows.offered",
     "cscale_server.catalog.service",
     "cscale_server.catalog.thumbnails",
@@ -163,6 +165,34 @@ class Backend:
                 made: Storage = service.open_storage(self._surroundings.site)
                 self._storage = made
             return self._storage
+
+    async def code(self, request: CodeRequest) -> Code:
+        """Code that loads items."""
+        from cscale_core.codegen.items import Chosen, snippet
+        from cscale_server.models import Code
+
+        refs = list(dict.fromkeys(request.refs))
+        bbox = None if request.bbox is None else tuple(request.bbox)
+        chosen = Chosen(
+            refs,
+            await self.catalog.items(refs),
+            cast("tuple[float, float, float, float] | None", bbox),
+            tuple(request.assets),
+            request.backend,
+        )
+        return Code.model_validate(asdict(snippet(request.kind, chosen)))
+
+    async def job_code(self, kind: str, job_id: str) -> Code:
+        """Code that opens the results of a job, or makes the same.
+
+        :raises NotFound: when there is no such job.
+        """
+        from cscale_core.codegen.jobs import job_snippet
+        from cscale_server.models import Code
+
+        job = await self.jobs.get(job_id)
+        made = job_snippet(cast("Any", kind), job.id, job.spec.model_dump(mode="json"))
+        return Code.model_validate(asdict(made))
 
     def openeo(self) -> OpenEOEngine:
         """The engine of openEO jobs, for what only openEO back ends have."""

@@ -14,6 +14,7 @@ from cscale_core.catalog.histogram import Bins, Count, HistogramReport
 from cscale_core.catalog.query import SearchQuery
 from cscale_core.catalog.registry import RegistryState
 from cscale_core.catalog.report import ProviderReport
+from cscale_core.providers import BBox
 
 Item = dict[str, Any]
 """A STAC item (or any JSON object that claims to be one; the core validates what it needs)."""
@@ -50,6 +51,34 @@ class SearchRequest(SearchQuery):
         """What is looked for, without the place in the answer."""
         members = {name: getattr(self, name) for name in SearchQuery.model_fields}
         return SearchQuery.model_construct(self.model_fields_set - {"cursor"}, **members)
+
+
+class CodeRequest(Request):
+    """Which items to load, and how."""
+
+    kind: Literal["xarray", "openeo", "gdal", "duckdb"]
+    refs: Refs
+    bbox: BBox | None = Field(
+        default=None, description="west, south, east, north in degrees; null: all of the items."
+    )
+    assets: list[str] = Field(
+        default_factory=list,
+        max_length=100,
+        description="Keys; empty: every raster that all items have.",
+    )
+    backend: str = Field(
+        default="", max_length=200, description="openeo: id of the back end; empty: the first."
+    )
+
+
+class Code(BaseModel):
+    """A piece of code for one cell of a notebook."""
+
+    kind: str
+    title: str
+    language: str
+    code: str
+    notes: list[str] = Field(description="What whoever runs it should know, a sentence each.")
 
 
 class RegisterRequest(Request):

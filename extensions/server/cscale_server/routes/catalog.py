@@ -12,6 +12,8 @@ from cscale_core.catalog.query import SearchQuery
 from cscale_core.errors import NotFound
 from cscale_server.catalog.thumbnails import MEDIA_TYPES
 from cscale_server.models import (
+    Code,
+    CodeRequest,
     Document,
     HistogramLine,
     ProvidersAnswer,
@@ -49,6 +51,16 @@ class SearchHandler(CScaleHandler):
 
     async def _send_lines(self, catalog: Catalog, request: SearchRequest) -> None:
         await self.answer_lines(catalog.lines(request.question(), request.cursor))
+
+
+class CodeHandler(CScaleHandler):
+    auth_resource = "cscale:search"
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        request = await self.body(CodeRequest)
+        self.answer(await (await self.extension.backend()).code(request))
 
 
 class HistogramHandler(CScaleHandler):
@@ -156,6 +168,19 @@ ROUTES: tuple[Route, ...] = (
                 lines=SearchLine,
                 request=SearchRequest,
                 errors=UPSTREAM,
+            ),
+        ),
+    ),
+    Route(
+        "catalog/code",
+        CodeHandler,
+        (
+            Operation(
+                "post",
+                "Code for a notebook that loads items, by their references",
+                Code,
+                request=CodeRequest,
+                errors=(NotFound, *UPSTREAM),
             ),
         ),
     ),

@@ -1,4 +1,4 @@
-"""What a job leaves: the lines of its log, and its results."""
+"""What a job leaves: the lines of its log, its results, and the code for both."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from tornado import web
 
 from cscale_core.errors import Conflict, NotFound
 from cscale_server.job_models import Logs, Results
+from cscale_server.models import Code
 from cscale_server.routes.base import CScaleHandler
 from cscale_server.routes.jobs.answers import JobAnswers
 from cscale_server.routes.table import UPSTREAM, Operation, Parameter, Route
 
 LEVELS = ("debug", "info", "warning", "error")
+CODE = ("results", "submit")
 LONGEST_WAIT = 30
 """Seconds for which a question for lines is held; proxies give up after a minute."""
 
@@ -45,6 +47,16 @@ class ResultsHandler(JobAnswers):
         self.answer(Results(features=self.localised(await jobs.results(job_id, refused=refused))))
 
 
+class CodeHandler(CScaleHandler):
+    auth_resource = "cscale:jobs"
+
+    @web.authenticated
+    @authorized
+    async def get(self, job_id: str) -> None:
+        kind = self.choice("kind", CODE)
+        self.answer(await (await self.extension.backend()).job_code(kind, job_id))
+
+
 _AFTER = Parameter(
     "after", "query", {"type": "integer", "minimum": 0, "default": 0}, "id of the last line known."
 )
@@ -74,6 +86,13 @@ _REFUSED = Parameter(
     "A link was refused (403, 410): links are made anew, whatever they say of their end.",
 )
 
+_CODE = Parameter(
+    "kind",
+    "query",
+    {"type": "string", "enum": list(CODE), "default": CODE[0]},
+    "results: open the results; submit: make the same job.",
+)
+
 ROUTES: tuple[Route, ...] = (
     Route(
         "jobs/{job_id}/logs",
@@ -98,6 +117,19 @@ ROUTES: tuple[Route, ...] = (
                 Results,
                 parameters=(_REFUSED,),
                 errors=(NotFound, Conflict, *UPSTREAM),
+            ),
+        ),
+    ),
+    Route(
+        "jobs/{job_id}/code",
+        CodeHandler,
+        (
+            Operation(
+                "get",
+                "Code for a notebook: that opens the results, or that made this job",
+                Code,
+                parameters=(_CODE,),
+                errors=(NotFound,),
             ),
         ),
     ),

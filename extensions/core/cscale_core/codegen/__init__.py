@@ -1,0 +1,1 @@
+"""Code for notebooks, made of what was chosen or computed in the panel."""
