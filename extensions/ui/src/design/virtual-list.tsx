@@ -12,8 +12,10 @@ interface VirtualListProps<T> {
   items: readonly T[];
   rowHeight: number;
   keyOf: (item: T) => string;
-  /** The row that the keyboard is at. */
+  /** The row that the keyboard or the pointer is at. */
   active: string | null;
+  /** A row that is to be brought into sight, such as one that is pointed at elsewhere. */
+  reveal?: string | null;
   onActive: (key: string) => void;
   onOpen: (item: T) => void;
   onToggle?: (item: T) => void;
@@ -27,7 +29,7 @@ interface VirtualListProps<T> {
 const BEYOND = 6;
 
 export function VirtualList<T>(props: VirtualListProps<T>) {
-  const { label, items, rowHeight, keyOf, active, onActive, onOpen, onToggle, isSelected, row, onHover, after } = props;
+  const { label, items, rowHeight, keyOf, active, reveal, onActive, onOpen, onToggle, isSelected, row, onHover, after } = props;
   const box = useRef<HTMLDivElement>(null);
   const [seen, setSeen] = useState({ top: 0, height: 600 });
   const at = active === null ? -1 : items.findIndex((item) => keyOf(item) === active);
@@ -42,16 +44,18 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
     return () => watcher.disconnect();
   }, []);
 
-  // What becomes active elsewhere, on the map, is brought into sight.
-  useLayoutEffect(() => {
+  const bring = (index: number) => {
     const element = box.current;
-    if (!element || at < 0) return;
-    const top = at * rowHeight;
+    if (!element || index < 0) return;
+    const top = index * rowHeight;
     if (top < element.scrollTop) element.scrollTop = top;
     else if (top + rowHeight > element.scrollTop + element.clientHeight) {
       element.scrollTop = top + rowHeight - element.clientHeight;
     }
-  }, [active, at, rowHeight]);
+  };
+  useLayoutEffect(() => {
+    if (reveal) bring(items.findIndex((item) => keyOf(item) === reveal));
+  }, [reveal]);
 
   const keys = (event: KeyboardEvent) => {
     if (event.target !== event.currentTarget) return;
@@ -59,8 +63,10 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
     const step = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -items.length, End: items.length }[event.key];
     const item = items[at];
     if (step !== undefined) {
-      const to = items[Math.max(0, Math.min(items.length - 1, at < 0 ? 0 : at + step))];
+      const index = Math.max(0, Math.min(items.length - 1, at < 0 ? 0 : at + step));
+      const to = items[index];
       if (to) onActive(keyOf(to));
+      bring(index);
     } else if (event.key === "Enter" && item) onOpen(item);
     else if (event.key === " " && item) onToggle?.(item);
     else return;

@@ -19,6 +19,8 @@ export interface Raster {
   opacity: number;
   /** A tile as PNG; null where there is nothing. */
   load: (z: number, x: number, y: number, signal: AbortSignal) => Promise<Blob | null>;
+  /** Called when tiles are on their way, and when all are there. */
+  busy: (waiting: boolean) => void;
   /** Called when a tile could not be had. */
   failed: (error: unknown) => void;
 }

@@ -23,6 +23,7 @@ export class RasterLayer extends L.GridLayer {
           ])
         : undefined,
     });
+    this.on("loading", () => raster.busy(true)).on("load", () => raster.busy(false)).on("remove", () => raster.busy(false));
     this.on("tileunload", ({ tile }) => this.drop(tile as HTMLElement));
   }
 

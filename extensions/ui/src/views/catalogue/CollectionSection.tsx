@@ -6,7 +6,7 @@ import { Button, Checkbox, TextField } from "../../design/controls";
 import { Badge, ProblemNote, Waiting } from "../../design/feedback";
 import { useTranslation } from "../../i18n";
 import { useAsked, useSession } from "../../state/hooks";
-import { missionsOf, type CollectionChoice } from "./collections";
+import { collectionsOf, missionsOf, type CollectionChoice } from "./collections";
 import { Section } from "./SearchForm";
 
 interface CollectionSectionProps {
@@ -18,9 +18,10 @@ const SHORT = 220;
 
 export function CollectionSection({ chosen, onChosen }: CollectionSectionProps) {
   const trans = useTranslation();
-  const { api } = useSession();
+  const session = useSession();
   const [words, setWords] = useState("");
-  const { value, problem, waiting, retry } = useAsked([api], (signal) => api.get("/catalog/collections", { signal }));
+  const { value, problem, waiting, retry } = useAsked([session], () => collectionsOf(session));
+  const again = () => void collectionsOf(session, true).then(retry, retry);
   const missions = useMemo(
     () => missionsOf((value?.collections ?? []) as CollectionEntry[], words, trans.__("Other")),
     [value, words, trans],
@@ -101,7 +102,7 @@ export function CollectionSection({ chosen, onChosen }: CollectionSectionProps) 
               </li>
             ))}
           </ul>
-          <Button icon="refresh" onClick={retry}>
+          <Button icon="refresh" onClick={again}>
             {trans.__("Ask again")}
           </Button>
         </details>

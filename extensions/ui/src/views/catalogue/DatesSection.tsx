@@ -4,6 +4,7 @@ import { TextField } from "../../design/controls";
 import { Menu } from "../../design/menu";
 import { useTranslation } from "../../i18n";
 import { useSession, useStore } from "../../state/hooks";
+import { HistogramChart } from "./HistogramChart";
 import { daysOf, intervalOf, lastDays, wrongDays, type Days } from "./interval";
 import { Section } from "./SearchForm";
 
@@ -44,6 +45,7 @@ export function DatesSection() {
           problem={wrongDays(days) ? trans.__("This is before the first day.") : ""}
         />
       </div>
+      <HistogramChart />
     </Section>
   );
 }

@@ -48,7 +48,10 @@ export function MapPane({ shown }: { shown: boolean }) {
           ui.camera.set(camera);
           ui.bounds.set(bounds);
         },
-        hovered: (ref) => ui.hovered.set(ref),
+        hovered: (ref) => {
+          ui.hovered.set(ref);
+          ui.pointed.set(ref);
+        },
         clicked: (refs) => {
           // Clicking again at the same place goes on to what lies below.
           const same = refs.join(" ") === clickedAt.refs;

@@ -1,6 +1,6 @@
 /** Which pictures are on the map, what of each is shown, and comparing two. */
 
-import { useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { IconButton, SelectField } from "../../design/controls";
 import { useTranslation } from "../../i18n";
 import { useAsked, useSession, useStore } from "../../state/hooks";
@@ -8,15 +8,22 @@ import { layerOf, previewsOf, type Preview } from "./previews";
 import { refParts } from "./refs";
 import { catalogueUi } from "./ui-state";
 
+const WIDE = 480; // pixels
+
 export function PreviewControl() {
   const trans = useTranslation();
   const previews = previewsOf(useSession());
   const list = useStore(previews.list);
   const swipe = useStore(previews.swipe);
-  const [folded, setFolded] = useState(false);
+  const element = useRef<HTMLElement>(null);
+  const [chosen, setChosen] = useState<boolean | null>(null);
+  // In the side bar there is no room for both the map and this, until it is wanted.
+  const folded = chosen ?? (element.current?.parentElement?.clientWidth ?? WIDE) < WIDE;
+  const [, measured] = useState(0);
+  useLayoutEffect(() => measured((count) => count + 1), [list.length > 0]);
   if (!list.length) return null;
   return (
-    <section class="cs-previews" aria-label={trans.__("Pictures on the map")}>
+    <section ref={element} class="cs-previews" aria-label={trans.__("Pictures on the map")}>
       <header class="cs-previews-head">
         <h3>{trans._n("%1 picture", "%1 pictures", list.length)}</h3>
         <span class="cs-spacer" />
@@ -33,7 +40,7 @@ export function PreviewControl() {
         <IconButton
           icon={folded ? "left" : "down"}
           label={folded ? trans.__("Show the pictures' settings") : trans.__("Hide the pictures' settings")}
-          onClick={() => setFolded(!folded)}
+          onClick={() => setChosen(!folded)}
         />
       </header>
       {!folded && (
@@ -55,6 +62,7 @@ function Line({ preview, side }: { preview: Preview; side: string }) {
   const { ref, show, opacity } = preview;
   const { id } = refParts(ref);
   const problem = useStore(previews.problems, (all) => all[ref] ?? "");
+  const busy = useStore(previews.busy, (refs) => refs.has(ref));
   const info = useAsked([ref], () => previews.info(ref));
   const renderings = info.value?.renderings ?? [];
   const why = problem || info.problem?.message || info.value?.problem || "";
@@ -62,6 +70,7 @@ function Line({ preview, side }: { preview: Preview; side: string }) {
     <li class="cs-preview">
       <div class="cs-preview-head">
         {side && <span class="cs-badge cs-badge-info">{side}</span>}
+        {busy && <span class="cs-spinner" role="status" aria-label={trans.__("Loading the picture of %1", id)} />}
         <button type="button" class="cs-text-button" title={id} onClick={() => ui.open.set(ref)}>
           {id}
         </button>

@@ -1,7 +1,7 @@
 /** What was found: an honest count, and the list. */
 
 import { useMemo } from "preact/hooks";
-import { Button, IconButton } from "../../design/controls";
+import { Button } from "../../design/controls";
 import { Empty, ProblemNote } from "../../design/feedback";
 import { Icon } from "../../design/icons";
 import { Menu } from "../../design/menu";
@@ -16,6 +16,7 @@ import { Thumbnail } from "./Thumbnail";
 import { catalogueUi } from "./ui-state";
 
 const ROW = 68;
+const TAIL = 12; // letters: names of scenes differ at their ends
 
 export function ResultsPane() {
   const trans = useTranslation();
@@ -26,6 +27,7 @@ export function ResultsPane() {
   const window = useStore(ui.window);
   const visible = useMemo(() => inWindow(items, window), [items, window]);
   const hovered = useStore(ui.hovered);
+  const pointed = useStore(ui.pointed);
   const selection = useStore(session.selection);
   const selected = useMemo(() => new Set(selection), [selection]);
 
@@ -70,16 +72,18 @@ export function ResultsPane() {
         <>
           {items.length > 0 && (
             <div class="cs-results-tools">
-              <IconButton
+              <Button
                 icon="check"
-                label={all ? trans.__("Select none of these") : trans.__("Select all of these")}
-                pressed={all}
+                kind="quiet"
+                aria-pressed={all}
                 onClick={() =>
                   session.selection.set((before) =>
                     all ? before.filter((ref) => !shownRefs.includes(ref)) : [...new Set([...before, ...shownRefs])],
                   )
                 }
-              />
+              >
+                {trans.__("All")}
+              </Button>
               {window && (
                 <span class="cs-hint">
                   {trans.__("%1 of these dates", visible.length)}{" "}
@@ -108,6 +112,7 @@ export function ResultsPane() {
             rowHeight={ROW}
             keyOf={({ ref }) => ref}
             active={hovered}
+            reveal={pointed}
             onActive={(ref) => ui.hovered.set(ref)}
             onOpen={({ ref }) => ui.open.set(ref)}
             onToggle={({ ref }) => toggleSelected(session, ref)}
@@ -148,10 +153,11 @@ function Row({ item, selected }: { item: FoundItem; selected: boolean }) {
       <Thumbnail reference={item.ref} />
       <span class="cs-result-text">
         <span class="cs-result-id" title={id}>
-          {id}
+          <span class="cs-cut">{id.slice(0, -TAIL)}</span>
+          <span>{id.slice(-TAIL)}</span>
         </span>
         <span class="cs-result-facts">
-          <span>{datetime ? datetime.slice(0, 16).replace("T", " ") : trans.__("no date")}</span>
+          <span class="cs-cut">{datetime ? datetime.slice(0, 16).replace("T", " ") : trans.__("no date")}</span>
           {clouds !== null && clouds !== undefined && (
             <span>
               <Icon name="cloud" size={12} /> {trans.__("%1 %", Math.round(clouds))}

@@ -1,6 +1,7 @@
 /** Collections of all archives, grouped by mission; the same collection of several archives is one. */
 
-import type { CollectionEntry } from "../../api/schema";
+import type { CollectionEntry, CollectionList } from "../../api/schema";
+import type { Session } from "../../state/session";
 
 export interface CollectionChoice {
   /** The same id at every archive. */
@@ -54,4 +55,15 @@ export function missionsOf(entries: readonly CollectionEntry[], words: string, o
       choices: [...group].map(([key, same]) => choiceOf(key, same)).sort((a, b) => a.title.localeCompare(b.title)),
     }))
     .sort((a, b) => Number(a.last) - Number(b.last) || a.name.localeCompare(b.name, undefined, { numeric: true }));
+}
+
+/** The collections of all archives: asked for once, and anew when that failed or is wanted. */
+export function collectionsOf(session: Session, anew = false): Promise<CollectionList> {
+  const kept = session.part<{ list: Promise<CollectionList> | null }>("catalogue:collections", () => ({ list: null }));
+  if (!kept.list || anew) {
+    const asked = session.api.get("/catalog/collections", {});
+    asked.catch(() => (kept.list = null));
+    kept.list = asked;
+  }
+  return kept.list;
 }

@@ -36,6 +36,8 @@ export class Previews {
   readonly list: Store<Preview[]>;
   /** Compare the first with the second at this share of the map's width; null: no. */
   readonly swipe: Store<number | null> = createStore<number | null>(null);
+  /** Those whose tiles are on their way. */
+  readonly busy: Store<ReadonlySet<string>> = createStore<ReadonlySet<string>>(new Set());
   /** Why pictures cannot be had, by reference. */
   readonly problems: Store<Record<string, string>> = createStore<Record<string, string>>({});
   private readonly infos = new Map<string, Promise<LayerInfo>>();
@@ -118,6 +120,13 @@ export class Previews {
         const response = await api.raw(path, { accept: "image/png", signal });
         return response.status === 204 ? null : response.blob();
       },
+      busy: (waiting) =>
+        this.busy.set((before) => {
+          const next = new Set(before);
+          if (waiting) next.add(ref);
+          else next.delete(ref);
+          return next;
+        }),
       failed: (error) => {
         if (!isAbort(error)) this.failed(ref, error instanceof Error ? error.message : refParts(ref).id);
       },

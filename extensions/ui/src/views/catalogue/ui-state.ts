@@ -11,6 +11,8 @@ export interface CatalogueUi {
   /** The item whose details are shown; empty: none. */
   open: Store<string>;
   hovered: Store<string | null>;
+  /** What the pointer is over on the map, for the list to bring into sight. */
+  pointed: Store<string | null>;
   camera: Store<Camera>;
   bounds: Store<Box | null>;
   drawing: Store<DrawMode>;
@@ -34,6 +36,7 @@ export function catalogueUi(session: Session): CatalogueUi {
     pane: memory.store("catalogue:pane", "search", isText),
     open: memory.store("catalogue:open", "", isText),
     hovered: createStore<string | null>(null),
+    pointed: createStore<string | null>(null),
     camera: memory.store("catalogue:camera", EUROPE, isCamera),
     bounds: createStore<Box | null>(null),
     drawing: createStore<DrawMode>(null),
