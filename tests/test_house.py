@@ -48,7 +48,7 @@ FLOORS = [
     },
     {"catalog", "ingest"},
     {"workflows", "tiles", "codegen"},
-    {"jobs"},
+    {"jobs", "saved"},
     {"client"},
 ]
 

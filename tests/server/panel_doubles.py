@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,8 @@ from cscale_core.backends import OpenEOBackend
 from cscale_core.errors import NotFound
 from cscale_core.jobs.engines.openeo.device_login import DeviceLogin
 from cscale_core.jobs.model import ProcessEntry
+from cscale_core.saved.file import SavedFile
+from cscale_core.saved.store import SavedSearch, SavedStore, SearchContent
 from cscale_server.layer_models import LayerInfo, LegendAnswer, PointAnswer, SeriesRequest, TileJson
 from cscale_server.storage_models import (
     Link,
@@ -133,3 +136,21 @@ class MemoryOpenEO:
         if name != "mine":
             raise NotFound("There is none.")
         return {"id": "mine", "process_graph": {}}
+
+
+def saved_store(folder: Path) -> SavedStore:
+    """A real one, in which there is the search ``some``."""
+
+    class Store(SavedStore):
+        def change(
+            self, name: str, revision: int, content: SearchContent, now: datetime
+        ) -> SavedSearch:
+            return super().change(self._some(name), revision, content, now)
+
+        def remove(self, name: str) -> None:
+            super().remove(self._some(name))
+
+        def _some(self, name: str) -> str:
+            return next((one.id for one in self.searches()), name) if name == "some" else name
+
+    return Store(SavedFile(folder / "double.sqlite"))

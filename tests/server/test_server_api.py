@@ -41,12 +41,12 @@ from cscale_core.jobs.model import (
     LogLine,
     StoreState,
 )
-from cscale_server import openapi, routes
+from cscale_server import notices, openapi, routes
 from cscale_server.backend import Backend, Surroundings
 from cscale_server.problems import STATUS
 from cscale_server.routes import ROUTES, base
 from tests.server import catalog_doubles
-from tests.server.panel_doubles import ONE, MemoryLayers, MemoryOpenEO, memory_storage
+from tests.server.panel_doubles import ONE, MemoryLayers, MemoryOpenEO, memory_storage, saved_store
 
 OPENAPI_FILE = Path(openapi.__file__).parents[1] / "openapi.yaml"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -63,6 +63,10 @@ BODIES: dict[str, Any] = {
     "stage": {"items": [ITEM]},
     "register": {"items": [ITEM]},
     "catalog/code": {"kind": "duckdb", "refs": ["site-a|s2|scene"]},
+    "saved/searches": {"name": "Water", "query": {"collections": ["s2"]}},
+    "saved/searches/some": {"name": "Water", "query": {}, "revision": 1},
+    "notices/seen": {"jobs": ["job-1"]},
+    "saved/favourites": {"ref": "site-a|s2|scene"},
     "layers/series": {"layers": ["item|site-a|s2|scene"], "longitude": 0, "latitude": 0},
     "storage/links": {"bucket": "b", "key": "k"},
     "storage/uploads": {"bucket": "b", "key": "k", "size": 1},
@@ -243,12 +247,14 @@ NAMES = {
     "backend": "one",
     "process": "mine",
     "workflow": "composite",
+    "search": "some",
 }
 #: Names of things; the others are places in one.
-MISSING = ("job_id", "ref", "layer", "upload", "backend", "workflow")
+MISSING = ("job_id", "ref", "layer", "upload", "backend", "workflow", "search")
 #: What a route cannot be asked without.
 QUERIES = {
     "layers/{layer}/point": "?longitude=0&latitude=0",
+    "saved/favourites": "?ref=site-a",
     "storage/objects": "?bucket=b&key=k",
     "storage/usage": "?bucket=b",
 }
@@ -271,8 +277,8 @@ def is_problem(body: Any) -> bool:
 
 
 async def call(server: Any, method: str, path: str, **kwargs: Any) -> Any:
-    if method == "post" and "json" not in kwargs and "content" not in kwargs:
-        kwargs["json"] = BODIES.get(path, {})
+    if method in ("post", "put") and "json" not in kwargs and "content" not in kwargs:
+        kwargs["json"] = BODIES.get(path.partition("?")[0], {})
     return await server.api(method, path, **kwargs)
 
 
@@ -604,6 +610,78 @@ async def test_a_workflow_makes_a_job_of_the_chosen_items(server: Any) -> None:
     assert submitted.status_code == 201
 
 
+async def test_an_ended_job_is_told_once_and_to_who_comes_later(
+    server: Any, eventually: Any
+) -> None:
+    told: list[Any] = []
+
+    async def listen(logger: Any, schema_id: str, data: dict[str, Any]) -> None:
+        told.append(data)
+
+    server.app.event_logger.add_listener(schema_id=notices.SCHEMA_ID, listener=listen)
+    await server.api("POST", "jobs", json=SPEC)
+    backend = await server.extension.backend()
+    running = backend.jobs.kept["job-1"]
+    ended = running.model_copy(
+        update={"status": JobStatus.FINISHED, "ended": NOW, "message": "2 files", "revision": 9}
+    )
+    for job in (running, ended, ended):
+        await asyncio.to_thread(server.extension._changed, job)
+    await eventually(lambda: told)
+    assert told == [
+        {
+            "job": "job-1",
+            "title": "A job",
+            "engine": "openeo",
+            "status": "finished",
+            "message": "2 files",
+            "hint": "",
+            "results": 1,
+        }
+    ]
+    (kept,) = (await server.api("GET", "notices?unseen=true")).json()["notices"]
+    assert (kept["job"], kept["seen"]) == ("job-1", False)
+    seen = await server.api("POST", "notices/seen", json={"jobs": ["job-1"]})
+    assert seen.status_code == 204
+    assert (await server.api("GET", "notices?unseen=true")).json()["notices"] == []
+    await asyncio.to_thread(server.extension._deleted, "job-1", 10)
+
+    async def forgotten() -> bool:
+        return (await server.api("GET", "notices")).json()["notices"] == []
+
+    await eventually(forgotten)
+    assert len(told) == 1
+
+
+async def test_a_search_is_kept_changed_and_forgotten(server: Any) -> None:
+    body = {"name": "Water", "query": {"collections": ["s2"]}, "view": {"zoom": 3}}
+    made = await server.api("POST", "saved/searches", json=body)
+    assert made.status_code == 201
+    path = f"saved/searches/{made.json()['id']}"
+    change = body | {"name": "Lakes", "revision": 1}
+    assert (await server.api("PUT", path, json=change)).json()["revision"] == 2
+    again = await server.api("PUT", path, json=change)
+    assert (again.status_code, again.json()["details"]["revision"]) == (409, 2)
+    (kept,) = (await server.api("GET", "saved/searches")).json()["searches"]
+    assert (kept["name"], kept["view"]) == ("Lakes", {"zoom": 3})
+    wrong = await server.api("POST", "saved/searches", json=body | {"query": {"limit": 0}})
+    assert wrong.status_code == 422
+    assert (await server.api("DELETE", path)).status_code == 204
+    assert (await server.api("DELETE", path)).status_code == 404
+
+
+async def test_favourites_outlive_the_backend(server: Any) -> None:
+    body = {"ref": "site-a|s2|scene", "title": "Scene"}
+    assert (await server.api("PUT", "saved/favourites", json=body)).status_code == 200
+    backend = await server.extension.backend()
+    backend.saved = type(backend.saved)(backend.saved._file)
+    (kept,) = (await server.api("GET", "saved/favourites")).json()["favourites"]
+    assert (kept["ref"], kept["title"]) == ("site-a|s2|scene", "Scene")
+    gone = await server.api("DELETE", "saved/favourites", params={"ref": body["ref"]})
+    assert gone.status_code == 204
+    assert (await server.api("GET", "saved/favourites")).json()["favourites"] == []
+
+
 async def test_code_is_made_for_items_and_for_jobs(server: Any) -> None:
     body = {"kind": "gdal", "refs": ["site-a|s2|scene"], "bbox": [0, 0, 1, 1]}
     made = (await server.api("POST", "catalog/code", json=body)).json()
@@ -711,8 +789,9 @@ def conforms() -> Callable[[Any, str, str], None]:
     return check
 
 
-async def test_answers_are_as_openapi_says(server: Any, conforms: Any) -> None:
+async def test_answers_are_as_openapi_says(server: Any, conforms: Any, tmp_path: Path) -> None:
     await server.api("POST", "jobs", json=SPEC)
+    (await server.extension.backend()).saved = saved_store(tmp_path)
     order = sorted(
         ((o, r) for r in ROUTES for o in r.operations), key=lambda pair: pair[0].method == "delete"
     )

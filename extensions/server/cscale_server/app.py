@@ -23,6 +23,7 @@ from cscale_core.errors import CScaleError
 from cscale_core.identity.tokens import BrokerTokens
 from cscale_core.jobs.model import Job, JobStatus
 from cscale_core.site import Site, load_site
+from cscale_server import notices
 from cscale_server.backend import Backend, Surroundings
 from cscale_server.events import SCHEMA_FILE, SCHEMA_ID, JobEvents
 from cscale_server.listener import CredentialSource, LoopbackListener, NoBroker
@@ -75,6 +76,7 @@ class CScaleExtension(ExtensionApp):
         self._source: CredentialSource = NoBroker()
         self._mounts: Mounts | None = None
         self._events: JobEvents | None = None
+        self._notices: notices.Notices | None = None
         self._starting: asyncio.Task[Backend] | None = None
         self._handles_interrupt = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -103,6 +105,7 @@ class CScaleExtension(ExtensionApp):
 
     def initialize_settings(self) -> None:
         self._server.event_logger.register_event_schema(SCHEMA_FILE)
+        self._server.event_logger.register_event_schema(notices.SCHEMA_FILE)
         if self._site is None:
             return
         if self._site.broker_url:
@@ -178,6 +181,9 @@ class CScaleExtension(ExtensionApp):
             backend: Backend = self.backend_class(
                 Surroundings(site, Path(self.data_dir), self._source, self._changed, self._deleted)
             )
+            self._notices = notices.Notices(
+                backend.notices, self._emit_notice, asyncio.get_running_loop(), self.log
+            )
             await backend.start()
         except Exception:
             self.log.exception("C-SCALE Hub: search and jobs could not be started")
@@ -199,6 +205,8 @@ class CScaleExtension(ExtensionApp):
             self._starting = None
         if self._events is not None:
             self._events.flush()
+        if self._notices is not None:
+            await self._notices.stop()
         if self._mounts is not None:
             await self._mounts.stop()
             self._mounts = None
@@ -281,6 +289,8 @@ class CScaleExtension(ExtensionApp):
         """A job changed; called from any thread."""
         if self._events is not None:
             self._events.changed(job)
+        if self._notices is not None:
+            self._notices.changed(job)
         if job.status.ended and self._loop is not None and not self._loop.is_closed():
             asyncio.run_coroutine_threadsafe(self.refresh_mounts(), self._loop)
         self._note_activity(job)
@@ -303,6 +313,11 @@ class CScaleExtension(ExtensionApp):
         """A job was deleted; the list has this revision since. Called from any thread."""
         if self._events is not None:
             self._events.deleted(job_id, revision)
+        if self._notices is not None:
+            self._notices.deleted(job_id)
+
+    def _emit_notice(self, data: dict[str, Any]) -> None:
+        self._server.event_logger.emit(schema_id=notices.SCHEMA_ID, data=data)
 
     def _emit(self, data: dict[str, Any]) -> None:
         self._server.event_logger.emit(schema_id=SCHEMA_ID, data=data)

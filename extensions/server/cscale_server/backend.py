@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cscale_core.errors import CScaleError
 from cscale_core.jobs.model import Job
+from cscale_core.saved.file import SavedFile
+from cscale_core.saved.notices import NoticeStore
+from cscale_core.saved.store import SavedStore
 from cscale_core.site import Site
 from cscale_server.catalog.key import signing_key
 from cscale_server.listener import CredentialSource
@@ -40,6 +43,9 @@ REGISTRY_FILE = "providers.json"
 
 KEY_FILE = "cursor.key"
 """In the data folder: what signs the places in answers, over restarts."""
+
+SAVED_FILE = "saved.sqlite"
+"""In the data folder: saved searches, favourites and notices."""
 
 _PARTS = (
     "cscale_core.catalog.collections",
@@ -79,6 +85,9 @@ class Backend:
     def __init__(self, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
         self._open = AsyncExitStack()
+        kept = SavedFile(surroundings.data_dir / SAVED_FILE)
+        self.saved = SavedStore(kept)
+        self.notices = NoticeStore(kept)
         self._layers: Layers | None = None
         self._storage: Storage | None = None
         self._lock = asyncio.Lock()

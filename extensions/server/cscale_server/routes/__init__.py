@@ -9,6 +9,8 @@ from cscale_server.routes.base import PREFIX, CScaleHandler
 from cscale_server.routes.catalog import ROUTES as OF_THE_CATALOGUE
 from cscale_server.routes.jobs import ROUTES as OF_JOBS
 from cscale_server.routes.layers import ROUTES as OF_LAYERS
+from cscale_server.routes.notices import ROUTES as OF_NOTICES
+from cscale_server.routes.saved import ROUTES as OF_SAVED
 from cscale_server.routes.server import ROUTES as OF_THE_SERVER
 from cscale_server.routes.server import UnknownHandler
 from cscale_server.routes.storage import ROUTES as OF_STORAGE
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 ROUTES: tuple[Route, ...] = (
     *OF_THE_SERVER,
     *OF_THE_CATALOGUE,
+    *OF_SAVED,
     *OF_LAYERS,
     *OF_STORAGE,
     *OF_WORKFLOWS,
+    *OF_NOTICES,
     *OF_JOBS,
 )
 

@@ -18,6 +18,7 @@ PATH_PARAMETERS = {
     "backend": "The id of an openEO back end.",
     "process": "The id of a process.",
     "workflow": "The name of a workflow.",
+    "search": "The id of a saved search.",
     "upload": "The id of an upload.",
     "z": "Zoom level of a tile.",
     "x": "Column of a tile, from the west.",

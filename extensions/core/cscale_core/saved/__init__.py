@@ -1,0 +1,1 @@
+"""What a person keeps of the catalogue: searches by name, and favourite items."""
