@@ -5,5 +5,6 @@ leafmap and what it brings are imported when a map is first asked for.
 """
 
 from cscale_widget.panel import Panel
+from cscale_widget.showing import add_search, show_results
 
-__all__ = ["Panel"]
+__all__ = ["Panel", "add_search", "show_results"]

@@ -9,6 +9,7 @@ import anywidget
 import traitlets
 
 from cscale_widget.bridge import Bridge, server_of_this_kernel
+from cscale_widget.showing import to_leafmap
 
 _MODULE = Path(__file__).parent / "static" / "panel.js"
 _SMALLEST = 240
@@ -70,6 +71,13 @@ class Panel(anywidget.AnyWidget):  # type: ignore[misc]
         )
         self._bridge = Bridge(url, http, self._tell)
         self.on_msg(self._heard)
+
+    def to_leafmap(self, m: Any = None) -> Any:
+        """A map of the notebook that follows this panel: its area, and the items selected in it.
+
+        :param m: a map of leafmap or ipyleaflet; None: a new one of leafmap.
+        """
+        return to_leafmap(self, m)
 
     def _tell(self, message: dict[str, Any], buffers: list[bytes]) -> None:
         self.send(message, buffers=buffers)
