@@ -1,10 +1,8 @@
 /** What jsdom lacks, and cleaning up after each test. */
 
 import { cleanup } from "@testing-library/preact";
-import { afterEach, vi } from "vitest";
+import { afterEach } from "vitest";
 
-vi.mock("generated:styles", () => ({ default: "" }));
-vi.mock("generated:basemap", () => ({ PER_DEGREE: 100, LAND: "", BORDERS: "", COUNTRIES: [["Slovenia", 13.4, 45.4, 16.6, 46.9]] }));
 
 class NoResizes {
   observe(): void {}

@@ -92,7 +92,7 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
         class="cs-list-rows"
         style={{ height: `${items.length * rowHeight}px` }}
         onKeyDown={keys}
-        onPointerLeave={() => onHover?.(null)}
+        onMouseLeave={() => onHover?.(null)}
       >
         {items.slice(first, last).map((item, index) => {
           const key = keyOf(item);
@@ -106,7 +106,7 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
               aria-posinset={first + index + 1}
               class={key === active ? "cs-row cs-row-active" : "cs-row"}
               style={{ top: `${(first + index) * rowHeight}px`, height: `${rowHeight}px` }}
-              onPointerEnter={() => onHover?.(item)}
+              onMouseEnter={() => onHover?.(item)}
               onClick={(event) => {
                 onActive(key);
                 if ((event.ctrlKey || event.metaKey) && onToggle) onToggle(item);

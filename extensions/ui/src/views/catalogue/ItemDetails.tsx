@@ -1,6 +1,7 @@
 /** One item: what it says of itself, every file at every place, and what can be done with it. */
 
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { asProblem } from "../../api/problem";
 import { Button, IconButton, TextField } from "../../design/controls";
 import { Badge, ProblemNote, Waiting } from "../../design/feedback";
 import { OutsideLink, safeHref } from "../../design/link";
@@ -9,7 +10,7 @@ import { useTranslation } from "../../i18n";
 import { useAsked, useSession, useStore } from "../../state/hooks";
 import { extentOf, toggleSelected } from "./actions";
 import { CodeMenu } from "./CodeMenu";
-import { favouritesOf } from "./library";
+import { libraryOf } from "./library";
 import { bytes, itemText, type AssetEntry } from "./item";
 import { previewsOf } from "./previews";
 import { refParts } from "./refs";
@@ -30,8 +31,9 @@ export function ItemDetails({ reference }: { reference: string }) {
   const item = useMemo(() => (value ? itemText(value) : null), [value]);
   const selected = useStore(session.selection, (refs) => refs.includes(reference));
   const shown = useStore(previews.list, (list) => list.find(({ ref }) => ref === reference));
-  const favourites = favouritesOf(session);
-  const favourite = useStore(favourites.store, (entries) => entries.some(({ ref }) => ref === reference));
+  const library = libraryOf(session);
+  const favourite = useStore(library.state, ({ favourites }) => favourites.some(({ ref }) => ref === reference));
+  useEffect(() => void library.load(), [library]);
   const [staging, setStaging] = useState(false);
   const [words, setWords] = useState("");
   const geometry = (value as { geometry?: unknown } | undefined)?.geometry;
@@ -47,7 +49,7 @@ export function ItemDetails({ reference }: { reference: string }) {
           icon="star"
           label={favourite ? trans.__("Remove from the favourites") : trans.__("Add to the favourites")}
           pressed={favourite}
-          onClick={() => favourites.toggle(reference)}
+          onClick={() => void library.toggle(reference, item?.title || id).catch((thrown: unknown) => session.say(asProblem(thrown).message, "error"))}
         />
         <IconButton icon="view" label={trans.__("Show it on the map")} disabled={!geometry} onClick={go} />
       </header>

@@ -1,33 +1,37 @@
 /** A name for a search that is kept. */
 
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
+import { asProblem, type ApiProblem } from "../../api/problem";
 import { Button, TextField } from "../../design/controls";
 import { Dialog } from "../../design/dialog";
+import { ProblemNote } from "../../design/feedback";
 import { useTranslation } from "../../i18n";
-import { useSession } from "../../state/hooks";
-import { formStore } from "./form";
-import { savedOf } from "./library";
+import { useSession, useStore } from "../../state/hooks";
+import { libraryOf } from "./library";
 import { catalogueUi } from "./ui-state";
 
 export function SaveDialog({ onClose }: { onClose: () => void }) {
   const trans = useTranslation();
   const session = useSession();
-  const saved = savedOf(session);
+  const library = libraryOf(session);
+  const searches = useStore(library.state, (state) => state.searches);
   const [name, setName] = useState("");
-  const known = saved.get().some((search) => search.name === name.trim());
-  const save = () => {
-    if (!name.trim()) return;
-    const search = {
-      id: crypto.randomUUID(),
-      name: name.trim(),
-      form: formStore(session).get(),
-      area: session.area.get(),
-      datetime: session.datetime.get(),
-    };
-    saved.set((before) => [search, ...before.filter((other) => other.name !== search.name)]);
-    session.say(trans.__("%1 is saved.", search.name), "success");
-    catalogueUi(session).pane.set("saved");
-    onClose();
+  const [problem, setProblem] = useState<ApiProblem | null>(null);
+  const [saving, setSaving] = useState(false);
+  const known = searches.some((search) => search.name === name.trim());
+  useEffect(() => void library.load(), [library]);
+  const save = async () => {
+    if (!name.trim() || saving) return;
+    setSaving(true);
+    try {
+      await library.save(name.trim());
+      session.say(trans.__("%1 is saved.", name.trim()), "success");
+      catalogueUi(session).pane.set("saved");
+      onClose();
+    } catch (thrown) {
+      setProblem(asProblem(thrown));
+      setSaving(false);
+    }
   };
   return (
     <Dialog
@@ -36,7 +40,7 @@ export function SaveDialog({ onClose }: { onClose: () => void }) {
       actions={
         <>
           <Button onClick={onClose}>{trans.__("Cancel")}</Button>
-          <Button kind="primary" disabled={!name.trim()} onClick={save}>
+          <Button kind="primary" disabled={!name.trim() || saving} onClick={() => void save()}>
             {known ? trans.__("Replace") : trans.__("Save")}
           </Button>
         </>
@@ -45,10 +49,11 @@ export function SaveDialog({ onClose }: { onClose: () => void }) {
       <TextField
         label={trans.__("Name")}
         value={name}
-        onValue={setName}
-        onEnter={save}
+        onValue={(text) => setName(text.slice(0, 200))}
+        onEnter={() => void save()}
         hint={known ? trans.__("A search of this name is there; it is replaced.") : trans.__("Area, collections, dates and conditions are kept, not the results.")}
       />
+      {problem && <ProblemNote problem={problem} />}
     </Dialog>
   );
 }

@@ -1,15 +1,19 @@
 /** Searches and items that the person keeps. */
 
+import { useEffect, useState } from "preact/hooks";
+import { asProblem } from "../../api/problem";
+import type { SavedSearch } from "../../api/schema";
 import { Button, IconButton } from "../../design/controls";
-import { Empty } from "../../design/feedback";
+import { Dialog } from "../../design/dialog";
+import { Empty, ProblemNote, Waiting } from "../../design/feedback";
 import { Menu } from "../../design/menu";
 import { useTranslation } from "../../i18n";
 import { areaBox, boxText } from "../../map/geo";
 import { useSession, useStore } from "../../state/hooks";
 import { runSearch } from "./actions";
-import { formStore, questionOf } from "./form";
 import { daysOf } from "./interval";
-import { favouritesOf, savedOf, type SavedSearch } from "./library";
+import { fillIn, formOf, libraryOf, shared } from "./library";
+import { SharedDialog } from "./SharedDialog";
 import { refParts } from "./refs";
 import { Thumbnail } from "./Thumbnail";
 import { catalogueUi } from "./ui-state";
@@ -18,30 +22,73 @@ export function SavedPane() {
   const trans = useTranslation();
   const session = useSession();
   const ui = catalogueUi(session);
-  const store = savedOf(session);
-  const searches = useStore(store);
-  const favourites = favouritesOf(session);
-  const items = useStore(favourites.store);
-  const fill = ({ form, area, datetime }: SavedSearch) => {
-    formStore(session).set(form);
-    session.area.set(area);
-    session.datetime.set(datetime);
-    const box = area && areaBox(area);
-    if (box) ui.fit.set(box);
+  const library = libraryOf(session);
+  const { searches, favourites: items, known, problem } = useStore(library.state);
+  const [taking, setTaking] = useState(false);
+  const [deleting, setDeleting] = useState<SavedSearch | null>(null);
+  useEffect(() => void library.load(), [library]);
+  const fill = (search: SavedSearch) => {
+    const { left } = fillIn(session, search);
+    if (left.length) session.say(trans.__("The form has no field for %1 of this search; it was left out.", left.join(", ")));
   };
-  const copy = async ({ form, area, datetime }: SavedSearch) => {
+  const copy = async (search: SavedSearch) => {
     try {
-      await navigator.clipboard.writeText(JSON.stringify(questionOf(form, area, datetime, session.host.preferences.get().pageSize), null, 2));
-      session.say(trans.__("Copied. Workspace.search(**question) takes it in a notebook."), "success");
+      await navigator.clipboard.writeText(shared(search));
+      session.say(trans.__("Copied. A colleague adds it under Saved, with “Add a shared search”."), "success");
     } catch {
       session.say(trans.__("The browser did not let it be copied."), "error");
     }
   };
+  const failed = (thrown: unknown) => session.say(asProblem(thrown).message, "error");
+  const dialogs = (
+    <>
+      {taking && <SharedDialog onClose={() => setTaking(false)} />}
+      {deleting && (
+        <Dialog
+          title={trans.__("Delete %1?", deleting.name)}
+          onClose={() => setDeleting(null)}
+          actions={
+            <>
+              <Button onClick={() => setDeleting(null)}>{trans.__("Keep it")}</Button>
+              <Button
+                kind="danger"
+                icon="bin"
+                onClick={() => {
+                  void library.remove(deleting.id).catch(failed);
+                  setDeleting(null);
+                }}
+              >
+                {trans.__("Delete")}
+              </Button>
+            </>
+          }
+        >
+          {trans.__("The search is forgotten; items and results stay.")}
+        </Dialog>
+      )}
+    </>
+  );
+  if (problem && !known) {
+    return (
+      <div class="cs-pad">
+        <ProblemNote problem={problem} retry={() => void library.load(true)} />
+      </div>
+    );
+  }
+  if (!known) return <Waiting>{trans.__("Loading what you saved…")}</Waiting>;
   if (!searches.length && !items.length) {
     return (
-      <Empty icon="star" title={trans.__("Nothing is saved yet")} actions={<Button onClick={() => ui.pane.set("search")}>{trans.__("To the search")}</Button>}>
+      <>
+      <Empty icon="star" title={trans.__("Nothing is saved yet")} actions={
+          <>
+            <Button onClick={() => ui.pane.set("search")}>{trans.__("To the search")}</Button>
+            <Button onClick={() => setTaking(true)}>{trans.__("Add a shared search…")}</Button>
+          </>
+        }>
         {trans.__("Save a search to ask it again, and mark items with the star to find them again.")}
       </Empty>
+      {dialogs}
+      </>
     );
   }
   return (
@@ -50,6 +97,10 @@ export function SavedPane() {
         <section class="cs-section" aria-label={trans.__("Saved searches")}>
           <header class="cs-section-head">
             <h3>{trans.__("Searches")}</h3>
+            <span class="cs-spacer" />
+            <Button kind="quiet" icon="plus" onClick={() => setTaking(true)}>
+              {trans.__("Add a shared search…")}
+            </Button>
           </header>
           <ul class="cs-plain-list cs-saved">
             {searches.map((search) => (
@@ -79,8 +130,8 @@ export function SavedPane() {
                         ui.pane.set("search");
                       },
                     },
-                    { label: trans.__("Copy as JSON"), icon: "copy", run: () => void copy(search) },
-                    { label: trans.__("Delete"), icon: "bin", apart: true, run: () => store.set((before) => before.filter(({ id }) => id !== search.id)) },
+                    { label: trans.__("Copy to share"), icon: "share", run: () => void copy(search) },
+                    { label: trans.__("Delete"), icon: "bin", apart: true, run: () => setDeleting(search) },
                   ]}
                 />
               </li>
@@ -94,29 +145,31 @@ export function SavedPane() {
             <h3>{trans.__("Favourites")}</h3>
           </header>
           <ul class="cs-plain-list cs-saved">
-            {items.map(({ ref }) => {
+            {items.map(({ ref, title }) => {
               const { id, collection, provider } = refParts(ref);
               return (
                 <li key={ref}>
                   <Thumbnail reference={ref} />
                   <button type="button" class="cs-saved-main" onClick={() => ui.open.set(ref)}>
-                    <strong class="cs-cut">{id}</strong>
+                    <strong class="cs-cut">{title || id}</strong>
                     <span class="cs-hint">
                       {collection} · {provider}
                     </span>
                   </button>
-                  <IconButton icon="bin" label={trans.__("Remove %1 from the favourites", id)} onClick={() => favourites.toggle(ref)} />
+                  <IconButton icon="bin" label={trans.__("Remove %1 from the favourites", id)} onClick={() => void library.toggle(ref, title).catch(failed)} />
                 </li>
               );
             })}
           </ul>
         </section>
       )}
+      {dialogs}
     </div>
   );
 }
 
-function describe({ form, area, datetime }: SavedSearch, trans: ReturnType<typeof useTranslation>): string {
+function describe({ query }: SavedSearch, trans: ReturnType<typeof useTranslation>): string {
+  const { form, area, datetime } = formOf(query);
   const box = area && areaBox(area);
   const { from, to } = daysOf(datetime);
   return [

@@ -1,0 +1,3 @@
+/** Instead of the stylesheet: jsdom lays nothing out. */
+
+export default "";
