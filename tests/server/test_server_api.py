@@ -233,6 +233,7 @@ def with_backend(**more: Any) -> Config:
     return Config({"CScaleExtension": {"backend_class": FakeBackend}, **more})
 
 
+TOKEN_HEADER = {"Authorization": "token only-for-tests"}
 SCENE = "site-a%7Cs2%7Cscene"
 LAYER = f"item%7C{SCENE}"
 
@@ -291,6 +292,18 @@ def test_importing_the_extension_imports_nothing_heavy() -> None:
         "import cscale_server.contents;"
         "heavy = {'rasterio', 'openeo', 'boto3', 'botocore', 'leafmap', 'pandas', 'xarray',"
         " 'pystac_client', 'geopandas', 'pyspark'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_what_is_loaded_at_start_is_what_search_and_jobs_need() -> None:
+    code = (
+        "import sys, cscale_server; cscale_server._jupyter_server_extension_points();"
+        "from cscale_server import backend; backend._import_parts();"
+        "heavy = {'leafmap', 'geopandas', 'openeo', 'rio_tiler', 'pandas', 'xarray', 'odc',"
+        " 'duckdb', 'pystac', 'pyspark', 'matplotlib', 'ipyleaflet', 'kubernetes_asyncio'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
