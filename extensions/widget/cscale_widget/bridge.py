@@ -26,6 +26,7 @@ Send = Callable[[dict[str, Any], list[bytes]], None]
 _AT_ONCE = 8
 _SECONDS = 120.0
 _POLL = 2.0
+"""Seconds between two questions for jobs that changed."""
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # One segment after the other, none of which climbs; the page can reach our API and nothing else.
 _PATH = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9_.~%!$&'()*+,;=:@|-]+(?:/[^/?#\s]+)*")
