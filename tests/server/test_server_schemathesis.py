@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import hypothesis
@@ -29,10 +30,12 @@ CHECKS = (
     response_schema_conformance,
     status_code_conformance,
 )
-DOCUMENT = openapi.document()
+# Who asks is not in question here; else the words of the document would take the token's place.
+DOCUMENT = {name: part for name, part in openapi.document().items() if name != "security"}
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+MODES = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
 EXAMPLES = hypothesis.settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     database=None,
@@ -59,8 +62,10 @@ def ask_everything(url: str) -> tuple[dict[str, int], list[str]]:
                 wrong.append(f"{label}: {str(error)[:500]}")
 
     for result in SCHEMA.get_all_operations():
-        operation = result.ok()
-        EXAMPLES(hypothesis.given(case=operation.as_strategy())(ask))()
+        for mode in MODES:
+            given = hypothesis.given(case=result.ok().as_strategy(generation_mode=mode))
+            with contextlib.suppress(hypothesis.errors.Unsatisfiable):
+                EXAMPLES(given(ask))()  # what has no parameters cannot be asked wrongly
     return asked, wrong
 
 
@@ -75,4 +80,4 @@ async def test_no_question_is_answered_by_a_fault(
     asked, wrong = await asyncio.to_thread(ask_everything, url)
     assert wrong == []
     assert len(asked) == sum(len(route.operations) for route in ROUTES)
-    assert min(asked.values()) >= 1
+    assert sum(asked.values()) > 4 * len(asked)
