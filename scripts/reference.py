@@ -28,8 +28,7 @@ from cscale_core.providers import ProvidersFile
 from cscale_core.site import SITE_FILE_VARIABLE, Site
 from cscale_hub.settings import SETTINGS_FILE_NAME, SETTINGS_FILE_VARIABLE, Settings, json_schema
 from cscale_hub.vos import VOFile
-from cscale_server import problems
-from cscale_server.events import SCHEMA_FILE
+from cscale_server import events, notices, problems
 from cscale_server.routes.base import LINES
 
 JSON = dict[str, Any]
@@ -437,6 +436,20 @@ def _error_rows() -> Iterator[tuple[str, str, str, str]]:
     yield _code(method), "405", "", "The route does not know this method."
 
 
+def _event(file: Path) -> list[str]:
+    """What is told on the event socket, by its schema."""
+    event: JSON = yaml.safe_load(file.read_text(encoding="utf-8"))
+    members = [
+        (_code(name), _kind(member, str), member.get("description", ""))
+        for name, member in event["properties"].items()
+    ]
+    told = (
+        f"{_code(event['$id'])}, version {event['version']}, on Jupyter's event socket "
+        f"(`api/events/subscribe`). {_prose(' '.join(event['description'].split()))}"
+    )
+    return [told, _table(("member", "type", "meaning"), members)]
+
+
 def _rest() -> str:
     document: JSON = yaml.safe_load(OPENAPI.read_text(encoding="utf-8"))
     schemas: Mapping[str, JSON] = document["components"]["schemas"]
@@ -494,7 +507,6 @@ def _rest() -> str:
             bodies.append(_table(("member", "type", "default", "meaning"), rows))
         else:
             bodies.append(_wire_model(model, places))
-    event: JSON = yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
     return _page(
         "REST API",
         f"Routes of the server extension, below `{document['servers'][0]['url']}` of a user's "
@@ -511,15 +523,7 @@ def _rest() -> str:
         f"same in its `error` ({_link('JobError')}).",
         _table(("code", "status", "class", "meaning"), _error_rows()),
         "## Events",
-        f"{_code(event['$id'])}, version {event['version']}, on Jupyter's event socket "
-        f"(`api/events/subscribe`). {_prose(' '.join(event['description'].split()))}",
-        _table(
-            ("member", "type", "meaning"),
-            [
-                (_code(name), _kind(member, str), member.get("description", ""))
-                for name, member in event["properties"].items()
-            ],
-        ),
+        *(part for file in (events.SCHEMA_FILE, notices.SCHEMA_FILE) for part in _event(file)),
         "## Bodies",
         *bodies,
     )
