@@ -1,0 +1,125 @@
+"""The panel in a real browser: signing in, opening it, themes, what axe says, screenshots."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from cscale_hub.local.lifecycle import Federation
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+_AXE = Path(__file__).parents[2] / "extensions/ui/node_modules/axe-core/axe.min.js"
+_LOCAL = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
+
+
+@contextmanager
+def lab_page(browser: Browser, federation: Federation, username: str) -> Iterator[Page]:
+    """JupyterLab of a user, in a browser of its own that asks nobody but this machine."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    foreign: list[str] = []
+    faults: list[str] = []
+    page.on("request", lambda request: foreign.append(request.url))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    sign_in(page, federation, username)
+    try:
+        yield page
+    finally:
+        context.close()
+    assert [url for url in foreign if not url.startswith(_LOCAL)] == []
+    assert [fault for fault in faults if "ResizeObserver" not in fault] == []
+
+
+def sign_in(page: Page, federation: Federation, username: str) -> None:
+    """Sign in at the hub and wait for JupyterLab."""
+    page.goto(f"{federation.hub_url}/hub/login")
+    page.get_by_role("link", name="Sign in").or_(
+        page.get_by_role("button", name="Sign in")
+    ).first.click()
+    page.get_by_label("User name").fill(username)
+    page.get_by_label("Password").fill(federation.passwords[username])
+    page.keyboard.press("Enter")
+    lab_is_there(page)
+
+
+def lab_is_there(page: Page) -> None:
+    """Wait until JupyterLab can be used."""
+    expect(page.get_by_role("menuitem", name="File", exact=True)).to_be_visible(timeout=180_000)
+    expect(page.locator(".jp-Notebook, .jp-Launcher, .cs-panel").first).to_be_visible(
+        timeout=120_000
+    )
+
+
+def command(page: Page, label: str) -> None:
+    """Run a command of JupyterLab by its name in the palette."""
+    palette = page.locator(".lm-CommandPalette-input:visible")
+    expect(palette).to_have_count(0)
+    page.keyboard.press("Control+Shift+C")
+    palette.fill(label)
+    chosen = page.locator(".lm-CommandPalette-item.lm-mod-active:visible", has_text=label)
+    expect(chosen).to_have_count(1)
+    page.keyboard.press("Enter")
+    expect(palette).to_have_count(0)
+
+
+def open_panel(page: Page) -> Locator:
+    """The panel in the main area."""
+    command(page, "C-SCALE panel")
+    panel = page.locator("#cscale-panel")
+    expect(panel.get_by_role("tablist", name="Views")).to_be_visible()
+    return panel
+
+
+def open_side_panel(page: Page) -> Locator:
+    """The panel in the side bar."""
+    command(page, "C-SCALE in the side bar")
+    panel = page.locator("#cscale-side-panel")
+    expect(panel.get_by_role("tablist", name="Views")).to_be_visible()
+    return panel
+
+
+def use_theme(page: Page, name: str) -> None:
+    """``light``, ``dark`` or ``high-contrast``."""
+    words = {
+        "light": "JupyterLab Light",
+        "dark": "JupyterLab Dark",
+        "high-contrast": "JupyterLab Dark High Contrast",
+    }[name]
+    command(page, f"Use Theme: {words}")
+    expect(page.locator(f"body[data-jp-theme-name='{words}']")).to_be_attached()
+    page.wait_for_timeout(500)  # colours fade over
+
+
+def serious_violations(page: Page, within: str) -> list[str]:
+    """What axe finds serious or worse, colours included."""
+    if not _AXE.is_file():
+        pytest.skip("npm ci in extensions/ui brings axe-core for the checks of accessibility")
+    page.evaluate(_AXE.read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(
+        page.evaluate(
+            """async (within) => JSON.stringify(await axe.run(within, {
+                 resultTypes: ["violations"], rules: {region: {enabled: false}}}))""",
+            within,
+        )
+    )
+    return [
+        f"{violation['id']}: {node['html'][:160]} {node.get('failureSummary', '')[:300]}"
+        for violation in found["violations"]
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]

@@ -1,0 +1,204 @@
+"""The Catalogue view in JupyterLab, as a researcher uses it: through a hub, a proxy, a browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from cscale_hub.local.archive import simulate
+from cscale_hub.local.lifecycle import Federation
+from tests.e2e.panel_pages import (
+    ARGUMENTS,
+    lab_is_there,
+    lab_page,
+    open_panel,
+    open_side_panel,
+    serious_violations,
+    use_theme,
+)
+
+pytestmark = pytest.mark.browser
+
+AREA = ", ".join(str(number) for number in simulate.BBOX)
+USER = "aqua-manager"
+SLOW = 60_000
+"""Milliseconds: other programs load the machine."""
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser, federation: Federation) -> Iterator[Page]:
+    with lab_page(browser, federation, USER) as opened:
+        yield opened
+
+
+def tab(panel: Locator, name: str) -> Locator:
+    return panel.get_by_role("tablist", name="Parts of the catalogue").get_by_role("tab", name=name)
+
+
+def search(panel: Locator) -> None:
+    """Ask for everything that the area of the scenes has."""
+    page = panel.page
+    tab(panel, "Search").click()
+    clear = panel.get_by_role("button", name="Clear", exact=True)
+    if clear.is_enabled():
+        clear.click()
+    panel.get_by_role("button", name="More").click()
+    page.get_by_role("menuitem", name="Paste or type an area…").click()
+    page.get_by_role("textbox", name="GeoJSON, WKT").fill(AREA)
+    page.get_by_role("button", name="Use this area").click()
+    panel.get_by_role("checkbox", name="Simulated Sentinel-2 scenes").check()
+    panel.get_by_role("button", name="Search", exact=True).click()
+    expect(panel.get_by_text("that is all")).to_be_visible(timeout=SLOW)
+
+
+def tiles(panel: Locator) -> Locator:
+    return panel.locator(".leaflet-rasters-pane img.leaflet-tile-loaded")
+
+
+def test_search_compare_and_details_in_light_and_dark(page: Page, screenshots: Path) -> None:
+    """The way of a first search; each screen is kept as a picture and read by axe."""
+    panel = open_panel(page)
+    for theme in ("light", "dark"):
+        use_theme(page, theme)
+        search(panel)
+        expect(panel.get_by_role("option").first).to_be_visible()
+        expect(panel.locator(".cs-thumbnail img").first).to_be_visible(timeout=SLOW)
+        assert serious_violations(page, "#cscale-panel") == []
+        for index in (0, 6):
+            panel.locator(".cs-tick").nth(index).click()
+        panel.get_by_role("button", name="Compare", exact=True).click()
+        expect(panel.get_by_role("slider", name="Line between the two pictures")).to_be_visible()
+        panel.get_by_role("button", name="Show all results").click()
+        expect(tiles(panel).nth(1)).to_be_visible(timeout=2 * SLOW)
+        expect(panel.get_by_role("status", name="Loading the picture")).to_have_count(
+            0, timeout=2 * SLOW
+        )
+        page.screenshot(path=screenshots / f"panel-catalogue-compare-{theme}.png")
+        panel.get_by_role("button", name="Take all pictures away").click()
+        panel.get_by_role("button", name="Select none", exact=True).click()
+        panel.get_by_role("option").nth(3).click()
+        panel.get_by_role("button", name="Water (MNDWI)").click()
+        expect(panel.locator(".cs-legend")).to_be_visible(timeout=SLOW)
+        expect(tiles(panel).first).to_be_visible(timeout=2 * SLOW)
+        assert serious_violations(page, "#cscale-panel") == []
+        page.screenshot(path=screenshots / f"panel-catalogue-item-{theme}.png")
+        panel.get_by_role("button", name="Take all pictures away").click()
+        tab(panel, "Search").click()
+        expect(panel.get_by_text("Archive of site B").first).to_be_visible()
+        expect(panel.locator(".cs-histogram .cs-bar").first).to_be_attached(timeout=SLOW)
+        assert serious_violations(page, "#cscale-panel") == []
+        page.screenshot(path=screenshots / f"panel-catalogue-search-{theme}.png")
+
+
+def test_side_bar_shows_the_same_and_a_reload_keeps_it(page: Page, screenshots: Path) -> None:
+    side = open_side_panel(page)
+    search(side)
+    panel = open_panel(page)
+    expect(panel.get_by_text("that is all")).to_be_visible()
+    count = panel.get_by_role("option").count()
+    panel.locator(".cs-tick").first.click()
+    expect(side.get_by_text("1 selected")).to_be_visible()
+    assert serious_violations(page, "#cscale-side-panel") == []
+    page.screenshot(path=screenshots / "panel-catalogue-side-bar.png")
+    page.wait_for_timeout(4_000)  # JupyterLab writes what is kept a moment later
+    page.reload()
+    lab_is_there(page)
+    panel = page.locator("#cscale-panel")
+    expect(panel.get_by_text("that is all")).to_be_visible(timeout=SLOW)
+    expect(panel.get_by_text("1 selected")).to_be_visible()
+    assert panel.get_by_role("option").count() == count
+    panel.get_by_role("button", name="Select none", exact=True).click()
+
+
+def test_area_is_drawn_with_the_pointer_and_with_the_keyboard(page: Page) -> None:
+    panel = open_panel(page)
+    tab(panel, "Search").click()
+    draw = panel.get_by_role("button", name="Draw a rectangle", exact=True)
+    draw.click()
+    box = panel.get_by_role("application", name="Map").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 330, box["y"] + 310, steps=4)
+    page.mouse.up()
+    area = panel.locator(".cs-area-text")
+    expect(area).to_contain_text("Rectangle")
+    drawn = area.inner_text()
+    draw.click()
+    expect(panel.get_by_role("application", name="Map")).to_be_focused()
+    page.keyboard.press("Enter")
+    for key in ("ArrowRight", "ArrowDown"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(600)  # the map glides
+    page.keyboard.press("Enter")
+    expect(area).not_to_have_text(drawn)
+    panel.get_by_role("button", name="Take the area away").click()
+    expect(panel.get_by_text("The whole world")).to_be_visible()
+
+
+def test_code_replaces_its_own_cell(page: Page) -> None:
+    panel = open_panel(page)
+    search(panel)
+    panel.locator(".cs-tick").first.click()
+    for _ in range(2):
+        panel.get_by_role("button", name="Load in notebook").click()
+        page.get_by_role("menuitem", name="xarray (odc-stac)").click()
+        made = page.locator(".jp-Notebook .jp-CodeCell", has_text="odc.stac")
+        expect(made).to_have_count(1, timeout=SLOW)
+        open_panel(page)
+    panel.get_by_role("button", name="Select none", exact=True).click()
+
+
+def test_archive_that_is_down_is_named(page: Page, screenshots: Path) -> None:
+    panel = open_panel(page)
+    tab(panel, "Search").click()
+    clear = panel.get_by_role("button", name="Clear", exact=True)
+    if clear.is_enabled():
+        clear.click()
+    panel.get_by_role("button", name="Search", exact=True).click()
+    expect(panel.get_by_text("Archive of site C (down) failed")).to_be_visible(timeout=SLOW)
+    expect(panel.get_by_text("that is all")).to_have_count(0)
+    panel.get_by_role("button", name="How each archive did").click()
+    page.screenshot(path=screenshots / "panel-catalogue-archive-down.png")
+
+
+def test_search_is_saved_and_shared(page: Page) -> None:
+    panel = open_panel(page)
+    search(panel)
+    tab(panel, "Search").click()
+    panel.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("textbox", name="Name").fill("Barbate")
+    page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    expect(panel.get_by_role("button", name="Barbate", exact=False).first).to_be_visible()
+    panel.get_by_role("button", name="More with Barbate").click()
+    page.get_by_role("menuitem", name="Copy to share").click()
+    expect(panel.get_by_text("Copied.")).to_be_visible()
+    shared = json.loads(page.evaluate("navigator.clipboard.readText()"))
+    assert shared["name"] == "Barbate"
+    assert shared["query"]["bbox"] == list(simulate.BBOX)
+    panel.get_by_role("button", name="More with Barbate").click()
+    page.get_by_role("menuitem", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(panel.get_by_role("button", name="More with Barbate")).to_have_count(0)
+
+
+def test_high_contrast_can_be_read(page: Page, screenshots: Path) -> None:
+    panel = open_panel(page)
+    use_theme(page, "high-contrast")
+    search(panel)
+    expect(panel.locator(".cs-thumbnail img").first).to_be_visible(timeout=SLOW)
+    assert serious_violations(page, "#cscale-panel") == []
+    page.screenshot(path=screenshots / "panel-catalogue-high-contrast.png")
+    use_theme(page, "light")
