@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
+from rasterio.control import GroundControlPoint
 from rasterio.io import MemoryFile
 from rasterio.warp import transform
 
@@ -187,6 +189,39 @@ def test_a_picture_is_known_by_its_header(tmp_path: Path) -> None:
     shown = drawing.settled(shown, opener({"rgb": path}))
     assert (shown.kind, len(shown.bands)) == ("colours", 3)
     assert drawing.limits_of(shown, Style(), opener({"rgb": path})) == ((0.0, 255.0),) * 3
+
+
+def test_a_radar_scene_is_placed_by_its_points(tmp_path: Path) -> None:
+    path = tmp_path / "radar.tif"
+    corners = [(0, 0), (0, SIDE), (SIDE, 0), (SIDE, SIDE)]
+    points = [
+        GroundControlPoint(row=row, col=col, x=-6 + col / SIDE, y=37 - row / SIDE)
+        for row, col in corners
+    ]
+    with rasterio.open(
+        path, "w", driver="GTiff", width=SIDE, height=SIDE, count=1, dtype="uint16"
+    ) as new:
+        new.write(np.full((1, SIDE, SIDE), 77, "uint16"))
+        new.gcps = (points, "EPSG:4326")
+    (shown,) = renderings(item("i", "2024-01-01T00:00:00Z", vv=asset(path)))
+    opened = opener({"vv": path})
+    shown = drawing.settled(shown, opened)
+    assert drawing.placed(shown, opened).bounds == pytest.approx((-6, 36, -5, 37), abs=1e-6)
+    assert drawing.value_at(shown, -5.5, 36.5, opened) == (77.0,)
+    data = drawing.tile(shown, ((0.0, 100.0),), "gray", tile_at(-5.5, 36.5, 9), opened)
+    assert data is not None
+    assert picture(data)[3].max() == 255
+
+
+def test_jpeg_2000_is_shown_too(tmp_path: Path) -> None:
+    tif = write(tmp_path / "x.tif", np.full((256, 256), 321, "uint16"))
+    path = tmp_path / "x.jp2"
+    rasterio.shutil.copy(tif, path, driver="JP2OpenJPEG", QUALITY=100, REVERSIBLE="YES")
+    said = asset(path, type="image/jp2")
+    (shown,) = renderings(item("i", "2024-01-01T00:00:00Z", B04=said))
+    opened = opener({"B04": path})
+    shown = drawing.settled(shown, opened)
+    assert drawing.value_at(shown, *degrees(100, 100), opened) == (321.0,)
 
 
 def test_where_a_layer_is_and_how_close_one_looks(ramp: Path) -> None:

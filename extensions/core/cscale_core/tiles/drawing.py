@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.transform import from_gcps
+from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 from rio_tiler.colormap import cmap as colormaps
 from rio_tiler.errors import PointOutsideBounds, RioTilerError
@@ -87,7 +89,7 @@ def settled(rendering: Rendering, opened: Open) -> Rendering:
     bands: list[Band] = []
     kind = rendering.kind
     for band in rendering.bands:
-        with opened(band) as dataset:
+        with _straight(opened(band)) as dataset:
             if band.number > dataset.count:
                 raise InvalidInput(f"{band.asset} has {dataset.count} bands, not {band.number}.")
             if kind == "unknown":
@@ -119,7 +121,7 @@ def placed(rendering: Rendering, opened: Open) -> Placed:
 
     :raises InvalidInput: when it has no place.
     """
-    with opened(rendering.bands[0]) as dataset:
+    with _straight(opened(rendering.bands[0])) as dataset:
         crs = _crs(dataset, rendering)
         west, south, east, north = transform_bounds(crs, _DEGREES, *dataset.bounds, densify_pts=21)
         pixels = max(dataset.width, dataset.height)
@@ -155,7 +157,7 @@ def limits_of(rendering: Rendering, style: Style, opened: Open) -> tuple[Limits,
 
 def _seen(band: Band, opened: Open) -> Limits:
     """Between which values nearly all pixels lie (percentiles 2 and 98), of a small copy."""
-    with opened(band) as dataset, _understood(band):
+    with _straight(opened(band)) as dataset, _understood(band):
         image = read(
             dataset, indexes=[band.number], max_size=_PREVIEW, nodata=_nodata(band, dataset)
         )
@@ -184,7 +186,7 @@ def tile(
     bounds = tile_bounds(*place)
     read_bands = []
     for band in rendering.bands:
-        with opened(band) as dataset:
+        with _straight(opened(band)) as dataset:
             if not _overlaps(dataset, rendering, bounds):
                 return None
             with _understood(band):
@@ -231,7 +233,7 @@ def value_at(
     """The value of each band at a point, of an index its own; None where there is none."""
     found: list[Any] = []
     for band in rendering.bands:
-        with opened(band) as dataset:
+        with _straight(opened(band)) as dataset:
             _crs(dataset, rendering)
             try:
                 with _understood(band):
@@ -260,6 +262,27 @@ def legend_of(rendering: Rendering, limits: Sequence[Limits], style: Style) -> L
     table = colormaps.get(name)
     colours = ["#{:02x}{:02x}{:02x}".format(*table[number][:3]) for number in range(256)]
     return legend(rendering, limits, name, colours)
+
+
+@contextmanager
+def _straight(opening: AbstractContextManager[Any]) -> Iterator[Any]:
+    """A data set with a place of its own; radar scenes have the places of some points instead.
+
+    The points are fitted by one affine transformation: good to look at, not to measure.
+    """
+    with opening as dataset:
+        points, crs = dataset.gcps
+        if dataset.crs is not None or not points:
+            yield dataset
+            return
+        with WarpedVRT(
+            dataset,
+            src_crs=crs,
+            src_transform=from_gcps(points),
+            nodata=dataset.nodata,
+            add_alpha=dataset.nodata is None,
+        ) as placed:
+            yield placed
 
 
 class _Outside(Exception):

@@ -47,10 +47,10 @@ from cscale_server.tiles.names import ItemLayer, JobLayer, parsed
 if TYPE_CHECKING:
     import httpx
 
-_WORKERS = 4
+_WORKERS = 6
 _KEPT = 200
 _KEPT_SECONDS = 300.0
-_SERIES_AT_ONCE = 4
+_SERIES_AT_ONCE = 3
 
 _T = TypeVar("_T")
 
