@@ -25,7 +25,12 @@ ALLOWED = {
     "cscale_server": {"cscale_core"},
     "cscale_openeo": {"cscale_core"},
     "cscale_mqs": {"cscale_core"},
-    "cscale_hub": {"cscale_core.backends", "cscale_core.identity", "cscale_core.providers"},
+    "cscale_hub": {
+        "cscale_core.backends",
+        "cscale_core.clusters",
+        "cscale_core.identity",
+        "cscale_core.providers",
+    },
     "cscale_cli": {"cscale_core", "cscale_hub"},
 }
 # Inside core: a floor may use what is below it.
@@ -33,6 +38,7 @@ FLOORS = [
     {
         "errors",
         "backends",
+        "clusters",
         "providers",
         "site",
         "addresses",

@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from cscale_core.clusters import SlurmCluster
 from cscale_core.providers import Provider
 from cscale_hub.broker.config import BrokerConfig, S3Access
 from cscale_hub.local.archive.config import ArchiveConfig
@@ -40,13 +41,7 @@ from cscale_hub.local.seaweedfs.config import (
 from cscale_hub.local.secrets import ensure_secret, write_secret
 from cscale_hub.local.slurm.config import PATH_PATTERN, SlurmConfig
 from cscale_hub.local.system import memory_bytes, slurm
-from cscale_hub.settings import (
-    OpenEOSettings,
-    ServiceSettings,
-    Settings,
-    SlurmSettings,
-    dump_settings,
-)
+from cscale_hub.settings import OpenEOSettings, ServiceSettings, Settings, dump_settings
 from cscale_hub.spawn.site import registry, searched
 from cscale_hub.vos import VOFile
 
@@ -189,7 +184,11 @@ def resolved_settings(settings: Settings, ports: Mapping[str, int], wishes: Wish
         }
     )
     openeo = OpenEOSettings(
-        id="openeo", title="openEO on Spark", url=f"{hub_url}/services/openeo", audience="openeo"
+        id="openeo",
+        title="openEO on Spark",
+        url=f"{hub_url}/services/openeo",
+        audience="openeo",
+        every=2.0,
     )
     clusters = settings.slurm
     if any(service.name == "slurm" for service in services):
@@ -231,10 +230,10 @@ def _slurm(layout: Layout, ports: Mapping[str, int]) -> SlurmConfig:
     )
 
 
-def _local_cluster(layout: Layout, ports: Mapping[str, int]) -> SlurmSettings:
+def _local_cluster(layout: Layout, ports: Mapping[str, int]) -> SlurmCluster:
     """Our own cluster as users' servers reach it; see :mod:`cscale_hub.local.slurm` for who may."""
     config = _slurm(layout, ports)
-    return SlurmSettings(
+    return SlurmCluster(
         id="slurm",
         title="Slurm of this machine",
         kind="rest",

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from cscale_core import addresses
+from cscale_core.clusters import SlurmCluster
 from cscale_core.errors import InvalidInput
-from cscale_core.site import Site, SlurmCluster
+from cscale_core.site import Site
 from cscale_core.workflows.applications import APPLICATIONS, Application, validated
 
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")

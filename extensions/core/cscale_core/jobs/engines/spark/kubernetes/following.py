@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cscale_core.clusters import SparkKubernetes
 from cscale_core.errors import CScaleError, NotFound, UpstreamError
 from cscale_core.jobs.engine import JobHandle, Outcome
 from cscale_core.jobs.engines.spark import results
@@ -22,7 +23,7 @@ from cscale_core.jobs.engines.spark.monitoring import figures_at
 from cscale_core.jobs.engines.spark.process import NamedApplication, Program
 from cscale_core.jobs.model import JobStatus
 from cscale_core.jobs.polling import Subscription
-from cscale_core.site import Site, SparkKubernetes
+from cscale_core.site import Site
 
 
 @dataclass(frozen=True)
