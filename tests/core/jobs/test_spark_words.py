@@ -182,8 +182,8 @@ def test_limits_are_those_of_the_node() -> None:
         ({"main": "/a.py", "environment": {"aws_secret_key": "x"}}, "looks like a secret"),
         ({"main": "/a.py", "environment": {"AWS_PROFILE": "x"}}, "set by the engine"),
         ({"main": "/a.py", "environment": {"A B": "x"}}, "not a variable"),
-        ({"main": "/a.py", "application": "test"}, "application"),
-        ({}, "application"),
+        ({"main": "/a.py", "application": "test"}, "main: Extra"),
+        ({}, "main: Field required"),
     ],
 )
 def test_process_that_is_not_right_is_refused(process: dict[str, Any], said: str) -> None:

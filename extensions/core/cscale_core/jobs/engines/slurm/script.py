@@ -17,9 +17,9 @@ from typing import Any
 
 from cscale_core.clusters import SlurmCluster
 from cscale_core.errors import InvalidInput
+from cscale_core.jobs.engines.programs import NamedApplication
 from cscale_core.jobs.engines.slurm.options import SlurmOptions, megabytes, resources
 from cscale_core.jobs.engines.slurm.process import (
-    ApplicationProcess,
     CommandProcess,
     on_cluster,
     process_of,
@@ -191,7 +191,7 @@ def _command(process: CommandProcess, site: Site, cluster: SlurmCluster) -> list
 
 
 def _application(
-    process: ApplicationProcess,
+    process: NamedApplication,
     spec: JobSpec,
     options: SlurmOptions,
     where: Places,
