@@ -27,7 +27,7 @@ from cscale_core.errors import CScaleError
 from cscale_core.providers import ProvidersFile
 from cscale_core.site import SITE_FILE_VARIABLE, Site
 from cscale_hub.settings import SETTINGS_FILE_NAME, SETTINGS_FILE_VARIABLE, Settings, json_schema
-from cscale_hub.vos import VOFile
+from cscale_hub.vo_model import VOFile
 from cscale_server import problems
 from cscale_server.events import SCHEMA_FILE
 from cscale_server.routes.table import LINES

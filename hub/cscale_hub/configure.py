@@ -19,7 +19,8 @@ from cscale_hub.local.routes import LocalProxy
 from cscale_hub.local.secrets import SecretError, read_secret
 from cscale_hub.settings import Settings, SettingsError
 from cscale_hub.spawn.local import LocalSpawner
-from cscale_hub.vos import VOFile, load_vos
+from cscale_hub.vo_model import VOFile
+from cscale_hub.vos import accepted_vos
 
 BROKER_SCOPE = "custom:cscale-broker:use"
 OPERATOR = "operator"
@@ -32,7 +33,7 @@ def configure(c: Any, settings: Settings) -> None:
     :raises SettingsError: when the settings, the VO file or a secret cannot be used; the hub then
         does not start.
     """
-    vos = load_vos(settings.vos_file)
+    vos = accepted_vos(settings)
     try:
         _identity(c, settings, vos)
         _authorisation(c, settings)

@@ -28,6 +28,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from cscale_core.backends import OpenEOBackend, shipped_backends
 from cscale_core.providers import AllowedHost, Provider, SiteRegistry, with_archives
+from cscale_hub.vo_model import VOFile
 
 SETTINGS_FILE_VARIABLE = "CSCALE_SETTINGS_FILE"
 SETTINGS_FILE_NAME = "cscale.yaml"
@@ -285,6 +286,10 @@ class Settings(BaseSettings):
     vos_file: Path | None = Field(
         default=None, description="Virtual organisations; none: those of the demonstration."
     )
+    vos: VOFile | None = Field(
+        default=None,
+        description="Virtual organisations, as in the file of vos_file and instead of it.",
+    )
     hub: HubSettings = HubSettings()
     identity: IdentitySettings = IdentitySettings()
     storage: StorageSettings = StorageSettings()
@@ -368,6 +373,8 @@ class Settings(BaseSettings):
         names = [service.name for service in self.services]
         if len(set(names)) != len(names):
             raise ValueError("two services have the same name")
+        if self.vos is not None and self.vos_file is not None:
+            raise ValueError("vos and vos_file cannot both be set")
         unknown = self.backends.keys() - shipped_backends().keys()
         if unknown:
             raise ValueError(f"backends: not known: {', '.join(sorted(unknown))}")

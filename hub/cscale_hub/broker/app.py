@@ -25,8 +25,6 @@ from cscale_hub.broker.hub import Hub
 from cscale_hub.broker.issue import Broker, Request
 from cscale_hub.broker.sts import StaticKeys, WebIdentity
 from cscale_hub.settings import SettingsError
-from cscale_hub.storage import VOStorage
-from cscale_hub.vos import load_vos
 
 log = logging.getLogger("cscale_hub.broker")
 
@@ -55,7 +53,6 @@ def make_broker(
         raise SettingsError(f"The broker cannot start: {error}") from error
     if not secret:
         raise SettingsError(f"{config.client_secret_file} is empty")
-    vos = load_vos(config.vos_file)
     s3: WebIdentity | StaticKeys
     if config.s3.static_key_file is not None and config.s3.mode == "static":
         s3 = StaticKeys(config.s3.static_key_file)
@@ -66,7 +63,7 @@ def make_broker(
         hub=Hub(http, environment["JUPYTERHUB_API_URL"], environment["JUPYTERHUB_API_TOKEN"]),
         exchange=TokenExchange(http, config.token_url, config.client_id, secret),
         s3=s3,
-        vos=[VOStorage(name, vo.bucket) for name, vo in vos.vos.items()],
+        vos=config.vos.storages(),
         audit=audit,
     )
 

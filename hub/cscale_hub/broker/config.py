@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from cscale_hub.settings import HttpUrl
+from cscale_hub.vo_model import VOFile
 
 Audience = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 
@@ -67,7 +68,7 @@ class BrokerConfig(_Model):
     client_secret_file: Path
     audiences: tuple[Audience, ...] = ("openeo", "catalogue")
     s3: S3Access
-    vos_file: Path | None = Field(default=None, description="None: the demonstration's VOs.")
+    vos: VOFile
     audit_log: Path
     refuse_shared: bool = Field(
         default=True, description="Give nothing while any server of the user is shared."

@@ -36,11 +36,15 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What the hub knows of the caller's user. ``access_token`` is the identity provider's."""
+    """What the hub knows of the caller's user. ``access_token`` is the identity provider's.
+
+    ``server_vo`` is the VO the asking server was started for, empty when the hub does not tell.
+    """
 
     access_token: str
     vo_roles: dict[str, frozenset[str]]
     shared: bool
+    server_vo: str = ""
 
     def __repr__(self) -> str:
         """Without the token."""
@@ -85,9 +89,10 @@ class Hub:
             hint="Only the token that the hub gave to your server is accepted.",
         )
 
-    async def person(self, name: str, *, with_shares: bool) -> Person:
+    async def person(self, name: str, *, with_shares: bool, server: str = "") -> Person:
         """The user's access token, VO roles and whether a server of theirs is shared.
 
+        :param server: the name of the server that asks.
         :raises LoginRequiredError: when the hub keeps no login of this user.
         :raises UpstreamRefusalError: when the broker's own token may not read this.
         """
@@ -102,7 +107,7 @@ class Hub:
         if not isinstance(token, str) or not token:
             raise LoginRequiredError("Your login has ended.", hint=_LOG_IN)
         shared = with_shares and await self._shared(name)
-        return Person(token, roles_of(model.get("groups", ())), shared)
+        return Person(token, roles_of(model.get("groups", ())), shared, _server_vo(model, server))
 
     async def _shared(self, name: str) -> bool:
         path = f"/shares/{quote(name, safe='')}"
@@ -149,6 +154,13 @@ def roles_of(groups: Any) -> dict[str, frozenset[str]]:
         if separator and name and role:
             found.setdefault(name, set()).add(role)
     return {name: frozenset(roles) for name, roles in found.items()}
+
+
+def _server_vo(model: dict[str, Any], server: str) -> str:
+    try:
+        return str(model["servers"][server]["user_options"]["vo"])
+    except (KeyError, TypeError):
+        return ""
 
 
 def _model(answer: httpx.Response) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from cscale_hub.broker.exchange import AccessToken, TokenExchange
 from cscale_hub.broker.hub import Caller, Hub, Person
 from cscale_hub.broker.limits import RateLimiter
 from cscale_hub.broker.sts import S3Credentials, StaticKeys, WebIdentity
-from cscale_hub.storage import StorageError, VOStorage, grants, session_policy
+from cscale_hub.places import StorageError, VOStorage
+from cscale_hub.storage import grants, reachable, session_policy
 
 _FRESH = 0.8
 _LEAST = 30.0
@@ -256,7 +257,9 @@ class Broker:
 
         async def make() -> _Known:
             caller = await self._hub.caller(request.token)
-            person = await self._hub.person(caller.user, with_shares=self._config.refuse_shared)
+            person = await self._hub.person(
+                caller.user, with_shares=self._config.refuse_shared, server=caller.server
+            )
             return _Known(caller, person, time.time() + self._config.identity_cache)
 
         known, _ = await self._known.get(key, make, lambda made: made.until)
@@ -289,7 +292,7 @@ class Broker:
     def _policy(self, caller: Caller, person: Person) -> tuple[str, tuple[str, ...]]:
         """The session policy of this user, and the VOs it is for."""
         try:
-            given = grants(self._vos, person.vo_roles, caller.user)
+            given = reachable(grants(self._vos, person.vo_roles, caller.user), person.server_vo)
             if not given:
                 raise ForbiddenError(
                     "You are in no virtual organisation that has storage here.",

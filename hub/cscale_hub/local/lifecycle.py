@@ -38,7 +38,7 @@ from cscale_hub.settings import (
     describe,
     load_settings,
 )
-from cscale_hub.vos import load_vos
+from cscale_hub.vos import accepted_vos
 
 START_SECONDS = 150.0
 MIN_FREE_BYTES = 2 * 2**30
@@ -256,7 +256,7 @@ class Federation:
                 f"{MIN_FREE_BYTES / 2**30:.0f} GiB are needed."
             )
         settings = self._base_settings()
-        vos = load_vos(settings.vos_file)
+        vos = accepted_vos(settings)
         services.ensure_secrets(self.layout)
         ensure_people(self.layout)
         self._seed(progress)  # takes seconds; ports are chosen shortly before they are used
@@ -373,7 +373,7 @@ class Federation:
     def _checks(self) -> dict[str, str]:
         """The address of every part that is asked for health."""
         settings = self.settings
-        vos = load_vos(settings.vos_file)
+        vos = accepted_vos(settings)
         running = services.programs(settings, vos, self.ports, self._wishes)
         return {
             "hub": f"{self.hub_url}/hub/health",

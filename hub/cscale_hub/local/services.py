@@ -34,7 +34,6 @@ from cscale_hub.local.seaweedfs.config import (
     RESEARCHER_ROLE,
     Ports,
     SeaweedConfig,
-    VOBucket,
 )
 from cscale_hub.local.secrets import ensure_secret, write_secret
 from cscale_hub.settings import (
@@ -44,7 +43,7 @@ from cscale_hub.settings import (
     dump_settings,
 )
 from cscale_hub.spawn.site import registry, searched
-from cscale_hub.vos import VOFile
+from cscale_hub.vo_model import VOFile
 
 REALM = "/auth/realms/egi"
 HUB_CLIENT = "cscale-hub"
@@ -247,7 +246,7 @@ def _s3(settings: Settings, vos: VOFile, layout: Layout, ports: Mapping[str, int
         jwks_url=_endpoint(settings, "certs"),
         researcher_clients=(HUB_CLIENT,),
         openeo_clients=(OPENEO_SERVICE_CLIENT,),
-        vos=tuple(VOBucket(name=name, bucket=vo.bucket) for name, vo in vos.vos.items()),
+        vos=vos.storages(),
     )
 
 
@@ -323,7 +322,7 @@ def _mqs(settings: Settings, layout: Layout, port: int) -> dict[str, Any]:
     }
 
 
-def _broker(settings: Settings, layout: Layout, port: int) -> BrokerConfig:
+def _broker(settings: Settings, vos: VOFile, layout: Layout, port: int) -> BrokerConfig:
     return BrokerConfig(
         port=port,
         prefix="/services/broker",
@@ -335,7 +334,7 @@ def _broker(settings: Settings, layout: Layout, port: int) -> BrokerConfig:
             region=settings.storage.region,
             role_arn=f"arn:aws:iam::role/{RESEARCHER_ROLE}",
         ),
-        vos_file=settings.vos_file,
+        vos=vos,
         audit_log=layout.logs / "broker-audit.jsonl",
     )
 
@@ -416,7 +415,7 @@ def programs(
             "cscale_hub.broker",
             ports["broker"],
             f"{local['broker']}/services/broker/healthz",
-            _broker(settings, layout, ports["broker"]),
+            _broker(settings, vos, layout, ports["broker"]),
             routed=True,
         ),
     ]

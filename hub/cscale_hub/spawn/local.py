@@ -29,7 +29,8 @@ from cscale_hub.local.secrets import write_secret
 from cscale_hub.local.system import fuse, unmount_below
 from cscale_hub.settings import Settings
 from cscale_hub.spawn.site import site_document
-from cscale_hub.vos import VOFile, roles_in_groups
+from cscale_hub.vo_model import VOFile
+from cscale_hub.vos import roles_in_groups
 
 MOUNT_FOLDER = "s3"
 GETTING_STARTED = "Getting started.ipynb"

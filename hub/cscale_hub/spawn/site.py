@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cscale_hub.settings import COMMUNITY_PROVIDER, Settings
-from cscale_hub.storage import VOStorage, grants
-from cscale_hub.vos import VOFile
+from cscale_hub.storage import grants, reachable
+from cscale_hub.vo_model import VOFile
 
 
 def searched(settings: Settings) -> list[dict[str, Any]]:
@@ -43,17 +43,18 @@ def site_document(
     roles: Mapping[str, Collection[str]],
     mount: Path,
     mount_mode: str,
+    vo: str = "",
     entitlements: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Everything a user's server has to know; nothing in it is secret.
 
     :param roles: the roles the user holds in each VO.
+    :param vo: the VO the server is for.
     :param mount: where this user's server has its mounts.
     :param entitlements: what the identity provider said of the user, for the
         providers' policies; they grant nothing by themselves.
     """
-    storages = [VOStorage(name, vo.bucket) for name, vo in vos.vos.items()]
-    given = grants(storages, roles, slug)
+    given = reachable(grants(vos.storages(), roles, slug), vo)
     return {
         "user": slug,
         "display_name": display_name,

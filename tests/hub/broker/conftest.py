@@ -18,7 +18,6 @@ from urllib.parse import parse_qs
 
 import httpx
 import pytest
-import yaml
 
 from cscale_hub.broker.app import create_app
 from cscale_hub.broker.config import BrokerConfig
@@ -152,14 +151,13 @@ def settings(folder: Path, **changes: Any) -> dict[str, Any]:
         name: {"title": name, "entitlement": {"group": name}, "bucket": name.split(".")[0]}
         for name in ("aquamonitor.c-scale.eu", "waterwatch.c-scale.eu")
     }
-    (folder / "vos.yaml").write_text(yaml.safe_dump({"vos": vos}))
     return {
         "port": 8001,
         "token_url": TOKENS,
         "client_id": "cscale-hub",
         "client_secret_file": str(folder / "client-secret"),
         "s3": {"endpoint": S3, "role_arn": "arn:aws:iam::role/cscale-researcher"},
-        "vos_file": str(folder / "vos.yaml"),
+        "vos": {"vos": vos},
         "audit_log": str(folder / "audit" / "broker.jsonl"),
     } | changes
 

@@ -25,6 +25,10 @@ HUB, TOKENS, S3 = "http://127.0.0.1:1/hub/api", "http://127.0.0.1:2/token", "htt
 SLUG, SERVER_TOKEN = "uabcdefgh234", "server-token-of-the-user"
 SCOPE = "custom:cscale-broker:use"
 
+VOS = {
+    "vos": {"vo.example": {"title": "V", "entitlement": {"group": "vo.example"}, "bucket": "own"}}
+}
+
 
 def problem(answer: httpx.Response, status: int, code: str, *, retryable: bool = False) -> Any:
     assert answer.status_code == status, answer.text
@@ -520,6 +524,7 @@ def test_unusable_configurations_are_refused(tmp_path: Path, change: dict[str, A
         "client_id": "cscale-hub",
         "client_secret_file": str(tmp_path / "secret"),
         "s3": {"endpoint": S3, "role_arn": "arn"},
+        "vos": VOS,
         "audit_log": str(tmp_path / "audit"),
     }
     assert BrokerConfig.model_validate(from_scratch)
@@ -536,6 +541,7 @@ def test_without_the_hub_s_variables_it_does_not_start(tmp_path: Path) -> None:
             "client_id": "cscale-hub",
             "client_secret_file": str(tmp_path / "secret"),
             "s3": {"endpoint": S3, "role_arn": "arn"},
+            "vos": VOS,
             "audit_log": str(tmp_path / "audit"),
         }
     )
