@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cscale_hub.auth.checkin import CheckinAuthenticator
+from cscale_hub.group_roles import group_roles
 from cscale_hub.local.layout import Layout
 from cscale_hub.local.routes import LocalProxy
 from cscale_hub.local.secrets import SecretError, read_secret
@@ -36,7 +37,7 @@ def configure(c: Any, settings: Settings) -> None:
     vos = accepted_vos(settings)
     try:
         _identity(c, settings, vos)
-        _authorisation(c, settings)
+        _authorisation(c, settings, vos)
         _pages(c, settings)
         _local(c, settings, vos)
     except SecretError as error:
@@ -73,7 +74,7 @@ def _identity(c: Any, settings: Settings, vos: VOFile) -> None:
     c.CryptKeeper.keys = [bytes.fromhex(key)]
 
 
-def _authorisation(c: Any, settings: Settings) -> None:
+def _authorisation(c: Any, settings: Settings, vos: VOFile) -> None:
     """Roles: each service and each token may do what it needs and no more."""
     secrets = Layout(settings.data).secrets
     c.JupyterHub.custom_scopes = {
@@ -93,6 +94,7 @@ def _authorisation(c: Any, settings: Settings) -> None:
             "scopes": ["list:users", "read:servers", "delete:servers"],
             "services": [OPERATOR],
         },
+        *group_roles(vos),
     ]
     # The scope is narrowed to the one server the token is for: a token that a user makes on the
     # token page holds it for the user, which the broker does not take.
@@ -144,8 +146,9 @@ def _pages(c: Any, settings: Settings) -> None:
         "identity_label": settings.identity.label,
         "demonstration": settings.profile == "local",
     }
-    # Show the progress page at once instead of a browser that seems to hang.
-    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+    # A server that is refused is told at once, by the page or the answer that asked for it; for
+    # one that starts, the progress page is there before a browser seems to hang.
+    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 1}
 
 
 def _local(c: Any, settings: Settings, vos: VOFile) -> None:

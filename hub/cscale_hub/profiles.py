@@ -85,7 +85,7 @@ class Profile(BaseModel):
         """Processors, memory and graphics processors in words."""
         parts = [
             f"{self.cpu:g} CPU" if self.cpu else "",
-            f"{self.memory.replace('i', 'iB')} memory" if self.memory else "",
+            f"{self.memory[:-2]} {self.memory[-2:]}B memory" if self.memory else "",
             f"{self.gpu} GPU" if self.gpu else "",
         ]
         return ", ".join(part for part in parts if part) or "No limits"
@@ -95,9 +95,13 @@ class Profile(BaseModel):
         """What an hour costs, in words."""
         if self.cost:
             return self.cost
-        used = [f"{self.cpu:g} CPU hours" if self.cpu else "the CPU hours it uses"]
-        used += [f"{self.gpu} GPU hours"] if self.gpu else []
+        used = [_count(self.cpu, "CPU hour") if self.cpu else "the CPU hours it uses"]
+        used += [_count(self.gpu, "GPU hour")] if self.gpu else []
         return f"Each hour counts {' and '.join(used)} for the virtual organisation."
+
+
+def _count(number: float, thing: str) -> str:
+    return f"{number:g} {thing}{'' if number == 1 else 's'}"
 
 
 STANDARD = Profile(

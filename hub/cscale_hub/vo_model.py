@@ -257,6 +257,8 @@ class VOFile(_Model):
                         f"vos.{name}.profiles.{role} names profiles that are not in profiles: "
                         f"{unknown}"
                     )
+        if len({name.lower() for name in self.vos}) != len(self.vos):
+            raise ValueError("two VOs have names that differ by upper and lower case only")
         buckets = [vo.bucket for vo in self.vos.values()]
         if len(set(buckets)) != len(buckets):
             raise ValueError("two VOs have the same bucket")

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 from jupyterhub.spawner import SimpleLocalProcessSpawner
-from traitlets import Instance, default
+from traitlets import default
 
 from cscale_hub.auth.checkin import entitlements
 from cscale_hub.local.layout import Layout
@@ -27,9 +27,11 @@ from cscale_hub.local.processes import FEDERATION_VARIABLE
 from cscale_hub.local.run import bound_to_parent, open_log
 from cscale_hub.local.secrets import write_secret
 from cscale_hub.local.system import fuse, unmount_below
+from cscale_hub.profiles import Profile
 from cscale_hub.settings import Settings
+from cscale_hub.spawn.choice import ChoosingSpawner
+from cscale_hub.spawn.machine import available, limiter
 from cscale_hub.spawn.site import site_document
-from cscale_hub.vo_model import VOFile
 from cscale_hub.vos import roles_in_groups
 
 MOUNT_FOLDER = "s3"
@@ -48,11 +50,8 @@ _STEPS = (
 )
 
 
-class LocalSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterHub is not typed
+class LocalSpawner(ChoosingSpawner, SimpleLocalProcessSpawner):  # type: ignore[misc]
     """One process per user, with everything it writes below the data folder."""
-
-    cscale_settings: Settings = Instance(Settings, help="The hub's settings.").tag(config=True)
-    cscale_vos: VOFile = Instance(VOFile, help="The accepted VOs.").tag(config=True)
 
     @property
     def layout(self) -> Layout:
@@ -74,13 +73,21 @@ class LocalSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterH
     def _default_env_keep(self) -> list[str]:
         return list(_KEPT)
 
+    async def available(self, profile: Profile) -> str:
+        """What this machine has free now."""
+        return available(profile)
+
     def make_preexec_fn(self, name: str) -> Callable[[], None]:
-        """What the child does before it becomes the server: private files, no outliving the hub."""
+        """What the child does before it becomes the server: private files, no outliving the hub,
+        the limits of its profile."""
         home = self.home_dir
+        limit = limiter(self.offer.profile, self.user.name) if self.offer else None
 
         def prepare() -> None:
             os.umask(0o077)
             os.chdir(home)
+            if limit is not None:
+                limit()
 
         return bound_to_parent(prepare)
 
@@ -133,7 +140,8 @@ class LocalSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterH
         shutil.rmtree(state / "runtime", ignore_errors=True)
         for folder in (state, state / "tmp", state / "runtime", state / "jupyter" / "labconfig"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = mount_mode(self.cscale_settings)
+        profile = self.offer.profile if self.offer else None
+        mode = mount_mode(self.cscale_settings, profile)
         document = site_document(
             self.cscale_settings,
             self.cscale_vos,
@@ -142,6 +150,7 @@ class LocalSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterH
             roles=roles,
             mount=self.mount,
             mount_mode=mode,
+            vo=self.offer.vo if self.offer else "",
             entitlements=claims,
         )
         write_secret(state / "site.yaml", yaml.safe_dump(document, sort_keys=False))
@@ -173,9 +182,14 @@ class LocalSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterH
             self.log.error("Still mounted after the stop: %s", ", ".join(map(str, left)))
 
 
-def mount_mode(settings: Settings) -> str:
-    """How this machine can show the buckets: the setting, or what FUSE allows."""
-    chosen = settings.storage.mount_mode
+def mount_mode(settings: Settings, profile: Profile | None = None) -> str:
+    """How this machine can show the buckets: as the profile says, the setting, or FUSE allows.
+
+    The modes of a cluster mean nothing here.
+    """
+    chosen: str = settings.storage.mount_mode
+    if profile is not None and profile.storage in ("fuse", "contents", "none"):
+        chosen = profile.storage
     if chosen == "auto":
         return "fuse" if fuse().present else "contents"
     return chosen

@@ -55,6 +55,7 @@ def site_document(
         providers' policies; they grant nothing by themselves.
     """
     given = reachable(grants(vos.storages(), roles, slug), vo)
+    hosts = vos.vos[vo].egress.hosts if vo in vos.vos else ()
     return {
         "user": slug,
         "display_name": display_name,
@@ -72,5 +73,5 @@ def site_document(
         "spark": settings.spark.model_dump(),
         "slurm": [cluster.model_dump() for cluster in settings.slurm],
         "broker_url": settings.broker.url,
-        "allowed_hosts": list(settings.allowed_hosts),
+        "allowed_hosts": [*settings.allowed_hosts, *hosts],
     }

@@ -311,6 +311,12 @@ def start_stack(folder: Path, processes: Processes) -> Stack:
         "client_id": "cscale-hub",
         "client_secret_file": str(secrets_dir / "oidc-cscale-hub"),
         "s3": {"endpoint": s3, "role_arn": "arn:aws:iam::role/cscale-researcher"},
+        "vos": {
+            "vos": {
+                name: {"title": name, "entitlement": {"group": name}, "bucket": name.split(".")[0]}
+                for name in VOS
+            }
+        },
         "audit_log": str(folder / "audit.jsonl"),
         "identity_cache": 0,
     }
