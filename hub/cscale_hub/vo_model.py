@@ -30,7 +30,8 @@ from cscale_hub.places import (
 from cscale_hub.profiles import STANDARD, Profile, ProfileName, Size
 from cscale_hub.storage import check_policies
 
-_VO_NAME = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?$")
+# At most what Kubernetes takes as a label.
+_VO_NAME = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9.-]{0,61}[A-Za-z0-9])?$")
 _ROLE_NAME = r"^[a-z][a-z0-9_-]*$"
 # A role of the group itself, or of a sub-group: AARC-G069 without the group and the authority.
 _GIVEN_ROLE = r"^(([^:#\s=]+:)+role=)?[^:#\s=]+$"
