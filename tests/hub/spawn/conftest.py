@@ -50,6 +50,7 @@ VOS: dict[str, Any] = {
             "roles": {"member": ["member"], "manager": ["manager"]},
             "profiles": {"member": ["small"], "manager": ["small", "large"]},
             "bucket": "aqua",
+            "shared_notebooks": {"co_editing": True},
             "environment": {"COMMUNITY": "aqua"},
             "egress": {"hosts": ["tiles.example.org"]},
         },
@@ -95,6 +96,7 @@ import sys
 from pathlib import Path
 from jupyterhub.auth import DummyAuthenticator
 from cscale_hub.quotas import Used
+from cscale_hub.group_roles import group_roles
 from cscale_hub.settings import Settings
 from cscale_hub.spawn.local import LocalSpawner
 from cscale_hub.vos import load_vos
@@ -116,7 +118,8 @@ c.JupyterHub.authenticator_class = SignedIn
 c.Authenticator.allow_all = True
 c.JupyterHub.spawner_class = LocalSpawner
 c.LocalSpawner.cscale_settings = Settings(data="{folder}/data")
-c.LocalSpawner.cscale_vos = load_vos(Path("{folder}/vos.yaml"))
+vos = load_vos(Path("{folder}/vos.yaml"))
+c.LocalSpawner.cscale_vos = vos
 c.LocalSpawner.cscale_usage = usage
 c.LocalSpawner.cmd = [sys.executable, "{folder}/server.py"]
 c.LocalSpawner.http_timeout = 60
@@ -127,6 +130,7 @@ c.JupyterHub.tornado_settings = {{"slow_spawn_timeout": 1}}
 c.JupyterHub.load_roles = [
     {{"name": "test", "scopes": ["admin:users", "admin:servers", "groups", "admin:groups",
       "tokens"], "services": ["test"]}},
+    *group_roles(vos),
 ]
 c.JupyterHub.services = [{{"name": "test", "api_token": "{token}"}}]
 """

@@ -74,6 +74,8 @@ def vo_roles(values: Iterable[str], rules: Iterable[VORule]) -> dict[str, frozen
             ):
                 continue
             given = membership.role or "member"
+            if ":" in given:
+                continue  # no role of the grammar, and spelled like one of a sub-group
             if membership.subgroups:
                 given = ":".join((*membership.subgroups, f"role={given}"))
             roles = {name for name, accepted in rule.roles.items() if given in accepted}
