@@ -120,8 +120,8 @@ class VOStorage:
     """The storage of one virtual organisation.
 
     :param bucket: its own bucket.
-    :param products: what each role may do below ``products/``; roles that are not named may add
-        and replace, managers may also delete.
+    :param products: what each role may do below ``products/``; empty: every role may add and
+        replace, managers may also delete.
     :param homes: the roles that have an own prefix; empty: all.
     :param further: places beside those two.
     """

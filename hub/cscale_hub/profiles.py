@@ -8,14 +8,23 @@ that is not offered does not exist for that person: every way of starting a serv
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Size = Annotated[str, Field(pattern=r"^[1-9][0-9]*(Mi|Gi|Ti)$")]
-ProfileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+
+
+def _profile_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", name):
+        raise ValueError("a profile's name has lower-case letters, digits and hyphens")
+    return name
+
+
+ProfileName = Annotated[str, AfterValidator(_profile_name)]
 StorageMode = Literal["default", "fuse", "contents", "node", "csi", "none"]
 _UNITS = {"Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 

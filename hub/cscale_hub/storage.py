@@ -136,9 +136,30 @@ def reachable(given: Sequence[StorageGrant], first: str = "") -> list[StorageGra
     chosen: set[str] = set()
     for name in names:
         some = [grant for grant in given if grant.vo in chosen | {name}]
-        if len(_text(_statements(some))) < SESSION_POLICY_LIMIT:
+        if len(_text(_statements(distinct(some)))) < SESSION_POLICY_LIMIT:
             chosen.add(name)
     return [grant for grant in given if grant.vo in chosen]
+
+
+def distinct(given: Sequence[StorageGrant]) -> list[StorageGrant]:
+    """The grants without those that another one includes: two VOs may reach the same archive."""
+
+    def includes(one: StorageGrant, other: StorageGrant) -> bool:
+        return (
+            one.bucket == other.bucket
+            and other.prefix.startswith(one.prefix)
+            and (one.access, one.delete) >= (other.access, other.delete)  # "ro" < "rw"
+        )
+
+    return [
+        grant
+        for number, grant in enumerate(given)
+        if not any(
+            includes(other, grant) and (position < number or not includes(grant, other))
+            for position, other in enumerate(given)
+            if position != number
+        )
+    ]
 
 
 def check_policies(vos: Iterable[VOStorage], roles: Mapping[str, Collection[str]]) -> None:
@@ -153,7 +174,7 @@ def check_policies(vos: Iterable[VOStorage], roles: Mapping[str, Collection[str]
         slug = user_slug(vo.name)  # every slug has the same length
         for held in (some for n in range(len(names)) for some in combinations(names, n + 1)):
             given = grants([vo], {vo.name: held}, slug)
-            length = len(_text(_statements(given)))
+            length = len(_text(_statements(distinct(given))))
             if length >= SESSION_POLICY_LIMIT:
                 raise PolicyTooLongError(
                     f"{vo.name}: the buckets and prefixes of {' and '.join(held)} make a session "
@@ -174,7 +195,7 @@ def session_policy(given: Iterable[StorageGrant]) -> str:
     items = list(given)
     if not items:
         raise StorageError("no grant: these credentials could not reach anything")
-    return _compact(_statements(items))
+    return _compact(_statements(distinct(items)))
 
 
 def openeo_session_policy(bucket: str, slug: str, job_id: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -21,7 +21,6 @@ from cscale_hub.places import (
     MEMBER,
     Level,
     Place,
-    Purpose,
     VOStorage,
     check_bucket,
     check_layout,
@@ -90,8 +89,8 @@ class FurtherPlace(_Model):
         description="Empty for the whole bucket, or ends with /; a segment {user} becomes the "
         "person's short name.",
     )
-    purpose: Purpose = Field(
-        default="archive", description="What it is for: products, home, shared or archive."
+    purpose: Literal["shared", "archive"] = Field(
+        default="archive", description="What it is for: what members share, or an archive."
     )
     access: dict[RoleName, Level] = Field(
         min_length=1,
@@ -146,7 +145,11 @@ class SharedNotebooks(_Model):
 
 
 class Egress(_Model):
-    """Where servers of the VO may connect to."""
+    """Where servers of the VO may connect to.
+
+    ``everywhere`` and ``networks`` are for the network policies of a cluster, which know the VO by
+    the pods' label ``c-scale.eu/vo``; on one machine nothing holds a server to them.
+    """
 
     everywhere: bool = Field(
         default=True, description="Public addresses at all; false: only what is named here."
@@ -238,9 +241,10 @@ class VOFile(_Model):
     """All accepted virtual organisations, and the profiles they share."""
 
     profiles: dict[ProfileName, Profile] = Field(
-        default={"standard": STANDARD},
+        default_factory=lambda: {"standard": STANDARD},
         min_length=1,
-        description="The sizes of servers by name; people see them in this order.",
+        description="The sizes of servers by name; people see them in this order. Where none is "
+        "named there is one, standard, without limits.",
     )
     vos: dict[str, VirtualOrganisation] = Field(
         min_length=1, description="The virtual organisations by name."

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cscale_hub.settings import COMMUNITY_PROVIDER, Settings
-from cscale_hub.storage import grants, reachable
+from cscale_hub.storage import distinct, grants, reachable
 from cscale_hub.vo_model import VOFile
 
 
@@ -64,7 +64,7 @@ def site_document(
         "mount_root": settings.storage.mount_root,
         "mount": str(mount),
         "mount_mode": mount_mode,
-        "grants": [grant.site_grant() for grant in given],
+        "grants": [grant.site_grant() for grant in distinct(given)],
         "catalogue": {"url": settings.catalogue.url},
         "providers": searched(settings),
         "site_registry": registry(settings),

@@ -87,6 +87,18 @@ def test_what_is_not_offered_is_refused_with_words(hub: RunningHub, body: object
     assert hub.options(name) == {"profile": "small", "vo": "aqua.example"}
 
 
+def test_options_put_beside_the_start_are_no_way_around(hub: RunningHub) -> None:
+    name = hub.person(MEMBER)
+    hub.start(name)
+    until_running(hub, name)
+    hub.api("DELETE", f"/users/{name}/server")
+    put = hub.api("PATCH", f"/users/{name}/server", {"user_options": {"profile": "gpu"}})
+    assert put.status_code == 200, put.text
+    answer = hub.start(name)
+    assert answer.status_code == 403
+    assert "no server 'gpu' for you" in answer.json()["message"]
+
+
 def test_a_forbidden_profile_and_one_that_never_was_get_the_same_answer(hub: RunningHub) -> None:
     name = hub.person(MEMBER)
     forbidden = hub.start(name, {"profile": "large"}).json()["message"]

@@ -21,6 +21,7 @@ from cscale_hub.storage import (
     SESSION_POLICY_LIMIT,
     PolicyTooLongError,
     check_policies,
+    distinct,
     grants,
     reachable,
     session_policy,
@@ -290,3 +291,20 @@ def test_roles_have_the_access_that_is_written_and_homes_only_where_named() -> N
         (f"users/{ALICE}/", "rw", True),
     ]
     assert access_of("manager") == []
+
+
+def test_an_archive_that_two_vos_reach_is_one_grant() -> None:
+    vos = [vo("one-vo", place("archive", "")), vo("two-vo", place("archive", "open/"))]
+    found = grants(vos, {each.name: {"member"} for each in vos}, ALICE)
+    archives = [grant for grant in found if grant.bucket == "archive"]
+    assert [grant.prefix for grant in archives] == ["", "open/"]
+    assert [grant.prefix for grant in distinct(archives)] == [""]
+    assert distinct([*archives, *archives]) == archives[:1]
+    assert session_policy(found) == session_policy(distinct(found))
+
+
+def test_a_grant_that_allows_more_stays_inside_one_that_allows_less() -> None:
+    wide = Place("archive", "", "archive", {"member": "ro"})
+    deep = Place("archive", "inbox/", "shared", {"member": "rwd"})
+    found = grants([vo("one-vo", wide, deep)], {"one-vo.example": {"member"}}, ALICE)
+    assert distinct(found) == found
