@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Debian packages that make the product better: used where present, installed where we are root,
-# else named in one line each. For the tests, with the arguments "browser" also Chromium, and "slurm"
-# also Slurm and an ssh server, in a container: the tests start their own, the services stay down.
+# else named in one line each. With the arguments "browser" also Chromium, for the tests, and "slurm"
+# also Slurm and an ssh server, in a container: ours are started as they are needed, Debian's stay down.
 set -euo pipefail
 
 postgis_here() { compgen -G '/usr/share/postgresql/*/extension/postgis.control' > /dev/null; }
@@ -29,10 +29,10 @@ for group in "$@"; do
         continue
       elif [ -d /run/systemd/system ]; then
         # A machine with services of its own gets no ssh server from a test.
-        echo "[setup] the tests of Slurm jobs are skipped; for them: apt-get install ${slurm[*]}"
+        echo "[setup] there is no batch cluster here, and its tests are skipped; for them: apt-get install ${slurm[*]}"
       else
         for name in "${slurm[@]}"; do
-          missing+=("$name"); what+=("the tests of Slurm jobs; else they are skipped")
+          missing+=("$name"); what+=("the batch cluster of this machine and the tests of Slurm jobs; else there is none")
         done
       fi ;;
     *) echo "[setup] unknown group of packages: $group" >&2; exit 2 ;;

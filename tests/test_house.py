@@ -42,11 +42,12 @@ FLOORS = [
         "objects",
         "http",
         "transport",
-        "client",
+        "untrusted",
     },
     {"catalog", "ingest"},
     {"workflows"},
     {"jobs"},
+    {"client"},
 ]
 
 

@@ -44,7 +44,7 @@ def test_doctor_as_json_is_json(tmp_path: Path) -> None:
     assert result.exit_code == 1
     state = json.loads(result.stdout)
     assert state["running"] is False
-    assert {offer["name"] for offer in state["offers"]} == {"FUSE", "Java", "PostgreSQL"}
+    assert {offer["name"] for offer in state["offers"]} == {"FUSE", "Java", "PostgreSQL", "Slurm"}
 
 
 def test_down_where_nothing_runs_is_no_error(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from cscale_cli.search.report import Outcome, show_report, summary
 from cscale_cli.search.table import row, show_items
-from cscale_cli.search.terminal import plain, shortened
+from cscale_cli.terminal import shortened
 from cscale_core.catalog.report import ProviderReport
+from cscale_core.untrusted import plain
 from tests.cli.archives import item
 
 LONG = "S2A_MSIL2A_20240501T105621_N0510_R094_T30SVF_20240501T163012"

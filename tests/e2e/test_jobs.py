@@ -7,7 +7,7 @@ import time
 import pytest
 
 from cscale_cli.demo.session import HubSession
-from cscale_core.client import ENDED, JobFailed
+from cscale_core.client import Job, JobFailed
 from cscale_core.errors import InvalidInput, NotFound
 from cscale_core.workflows.aqua_monitor import AquaMonitorParameters
 from cscale_hub.local.archive import simulate
@@ -27,12 +27,12 @@ def staged(researcher: HubSession) -> list[dict]:
         providers=["site-b"],
         max_cloud_cover=20,
     )["items"]
-    items: list[dict] = workspace.follow(workspace.stage(found, BANDS, register=False))["results"]
+    items: list[dict] = workspace.stage(found, BANDS, register=False).wait().results().items
     assert {item["properties"]["datetime"][:4] for item in items} == {"2019", "2020", "2021"}
     return items
 
 
-def spark_job(researcher: HubSession, items: list[dict]) -> dict:
+def spark_job(researcher: HubSession, items: list[dict]) -> Job:
     years = ("2019", "2020", "2021")
     parameters = AquaMonitorParameters.model_validate(
         {
@@ -43,9 +43,12 @@ def spark_job(researcher: HubSession, items: list[dict]) -> dict:
             "bands": BANDS,
         }
     )
-    arguments = {"parameters": parameters.model_dump(mode="json"), "items": items}
-    process = {"application": "aqua-monitor", "arguments": arguments}
-    return researcher.workspace.submit("spark", process, "Test")
+    return researcher.workspace.jobs.spark(
+        "aqua-monitor",
+        parameters=parameters.model_dump(mode="json"),
+        items=items,
+        title="Test",
+    )
 
 
 @pytest.mark.spark
@@ -56,9 +59,9 @@ def test_sparks_pages_are_behind_the_hub_and_only_for_their_owner(
     text, path, deadline = "", "", time.monotonic() + 120
     while "Spark Jobs" not in text:
         assert time.monotonic() < deadline
-        job = researcher.workspace.job(job["id"])
-        assert job["status"] not in ENDED, f"it ended before its pages were seen: {job['error']}"
-        path = job["ui_path"]
+        job.refresh()
+        assert not job.ended, f"it ended before its pages were seen: {job.error}"
+        path = job.ui_path
         if path:
             text = researcher.get(f"{federation.hub_url}{path}").text
         time.sleep(0.2)
@@ -67,20 +70,19 @@ def test_sparks_pages_are_behind_the_hub_and_only_for_their_owner(
     with HubSession(federation.hub_url) as stranger:
         stranger.sign_in("water", federation.passwords["water"])
         assert stranger.get(f"{federation.hub_url}{path}").status_code in (403, 404)
-    ended = researcher.workspace.follow(job)
-    assert ended["results"][0]["assets"]
+    assert job.wait().results()[0]["assets"]
 
 
 @pytest.mark.spark
 def test_canceled_job_ends_and_stays_canceled(researcher: HubSession, staged: list[dict]) -> None:
     job = spark_job(researcher, staged)
     deadline = time.monotonic() + 60
-    while researcher.workspace.job(job["id"])["status"] != "running":
+    while job.refresh().status != "running":
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    researcher.workspace.cancel(job["id"])
+    job.cancel()
     with pytest.raises(JobFailed, match="canceled"):
-        researcher.workspace.follow(job)
+        job.wait()
 
 
 def test_kernel_has_credentials_that_nobody_wrote_down(researcher: HubSession) -> None:
@@ -114,12 +116,12 @@ def test_kernel_has_credentials_that_nobody_wrote_down(researcher: HubSession) -
 def test_job_that_cannot_be_right_is_refused_before_it_is_one(
     researcher: HubSession, engine: str, process: dict
 ) -> None:
-    before = len(researcher.workspace.jobs())
+    before = len(researcher.workspace.jobs.list())
     with pytest.raises(InvalidInput):
-        researcher.workspace.submit(engine, process)
-    assert len(researcher.workspace.jobs()) == before
+        researcher.workspace.jobs.submit(engine, process)
+    assert len(researcher.workspace.jobs.list()) == before
 
 
 def test_unknown_job_is_not_found(researcher: HubSession) -> None:
     with pytest.raises(NotFound):
-        researcher.workspace.job("j-000000-nobody")
+        researcher.workspace.jobs["j-000000-nobody"]

@@ -50,7 +50,7 @@ def staged(session: HubSession) -> list[dict]:
         bbox=list(simulate.BBOX), collections=[simulate.COLLECTION], limit=2, providers=["site-b"]
     )
     job = workspace.stage(found["items"][:2], ["B03"], register=True)
-    items: list[dict] = workspace.follow(job)["results"]
+    items: list[dict] = job.wait().results().items
     return items
 
 
@@ -81,7 +81,7 @@ def test_killed_service_comes_back_with_its_data(
 def test_killed_user_server_starts_again_with_its_jobs(
     own: Federation, session: HubSession, staged: list[dict]
 ) -> None:
-    jobs = {job["id"] for job in session.workspace.jobs()}
+    jobs = {job.id for job in session.workspace.jobs}
     assert jobs
     session.stop_server()
     deadline = time.monotonic() + 60
@@ -92,7 +92,7 @@ def test_killed_user_server_starts_again_with_its_jobs(
         except Exception:
             assert time.monotonic() < deadline
             time.sleep(1)
-    assert {job["id"] for job in session.workspace.jobs()} >= jobs
+    assert {job.id for job in session.workspace.jobs} >= jobs
 
 
 def test_killed_hub_takes_everything_with_it_and_the_next_start_goes_on(

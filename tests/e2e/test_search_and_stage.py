@@ -67,9 +67,9 @@ def test_slim_items_stream_through_the_hub_and_the_rest_is_asked_for(
     )
     assert picture.headers["Content-Type"] == "image/png"
     assert picture.content.startswith(b"\x89PNG")
-    job = workspace.follow(workspace.stage([small["ref"]], ["B03"], register=False))
+    (staged,) = workspace.stage([small["ref"]], ["B03"], register=False).wait().results()
     # Others of its assets may have been staged before; they stay.
-    assert job["results"][0]["assets"]["B03"]["href"].startswith("s3://")
+    assert staged["assets"]["B03"]["href"].startswith("s3://")
 
 
 def test_every_page_once_and_the_dead_archive_is_a_warning(researcher: HubSession) -> None:
@@ -124,13 +124,13 @@ def test_wrong_question_is_explained(researcher: HubSession, query: dict) -> Non
 def test_staged_twice_is_fetched_once(researcher: HubSession) -> None:
     items = [renamed(item, "twice") for item in scenes(researcher, 2)]
     workspace = researcher.workspace
-    first = workspace.follow(workspace.stage(items, ["B03", "thumbnail"], register=False))
-    second = workspace.follow(workspace.stage(items, ["B03", "thumbnail"], register=False))
-    assert [item["id"] for item in first["results"]] == [item["id"] for item in items]
-    assert first["results"][0]["assets"].keys() == {"B03", "thumbnail"}
-    said = " ".join(line["message"] for line in workspace.logs(second["id"]))
+    first = workspace.stage(items, ["B03", "thumbnail"], register=False).wait().results()
+    second = workspace.stage(items, ["B03", "thumbnail"], register=False).wait()
+    assert [item["id"] for item in first] == [item["id"] for item in items]
+    assert first[0]["assets"].keys() == {"B03", "thumbnail"}
+    said = " ".join(line.message for line in second.logs(level="debug"))
     assert "skipped" in said or "already" in said
-    path = first["results"][0]["assets"]["B03"]["href"].replace("s3://", "s3/")
+    path = first[0]["assets"]["B03"]["href"].replace("s3://", "s3/")
     assert researcher.read_file(path)[:4] in (b"II*\0", b"II+\0")
 
 
@@ -145,22 +145,19 @@ def test_corrupt_file_is_refused_and_nothing_is_published(
     path.write_bytes(whole[: len(whole) // 2])
     try:
         with pytest.raises(JobFailed) as caught:
-            researcher.workspace.follow(
-                researcher.workspace.stage([item], ["B03", "B04"], register=False)
-            )
+            researcher.workspace.stage([item], ["B03", "B04"], register=False).wait()
     finally:
         path.write_bytes(whole)
-    job = researcher.workspace.job(caught.value.details["job"])
-    assert job["error"]["code"] == "damaged_data"
-    assert job["error"]["hint"]
+    error = researcher.workspace.jobs[caught.value.details["job"]].error
+    assert error is not None
+    assert error.code == "damaged_data"
+    assert error.hint
     folder = f"s3/aquamonitor/products/{simulate.COLLECTION}/{item['id']}"
     names = {entry["name"] for entry in researcher.list_folder(folder)}
     assert "item.json" not in names
     assert "B04.tif" not in names
-    repaired = researcher.workspace.follow(
-        researcher.workspace.stage([item], ["B03", "B04"], register=False)
-    )
-    assert repaired["results"][0]["id"] == item["id"]
+    repaired = researcher.workspace.stage([item], ["B03", "B04"], register=False).wait()
+    assert repaired.results()[0]["id"] == item["id"]
 
 
 def test_corrupt_cog_without_a_checksum_is_found_by_opening_it(
@@ -175,11 +172,12 @@ def test_corrupt_cog_without_a_checksum_is_found_by_opening_it(
     path.write_bytes(b"\0" * len(whole))
     try:
         with pytest.raises(JobFailed) as caught:
-            researcher.workspace.follow(researcher.workspace.stage([item], ["B11"], register=False))
+            researcher.workspace.stage([item], ["B11"], register=False).wait()
     finally:
         path.write_bytes(whole)
-    job = researcher.workspace.job(caught.value.details["job"])
-    assert job["error"]["code"] == "damaged_data"
+    error = researcher.workspace.jobs[caught.value.details["job"]].error
+    assert error is not None
+    assert error.code == "damaged_data"
 
 
 def test_address_inside_the_network_is_not_asked(researcher: HubSession) -> None:
@@ -187,7 +185,7 @@ def test_address_inside_the_network_is_not_asked(researcher: HubSession) -> None
     item = renamed(scenes(researcher, 1)[0], "elsewhere")
     item["assets"] = {"B03": item["assets"]["B03"] | {"href": "http://169.254.169.254/latest"}}
     with pytest.raises((JobFailed, InvalidInput)) as caught:
-        researcher.workspace.follow(researcher.workspace.stage([item], None, register=False))
+        researcher.workspace.stage([item], None, register=False).wait()
     assert "169.254.169.254" in str(caught.value)
 
 
@@ -202,7 +200,7 @@ def test_registered_items_carry_three_addresses(
 ) -> None:
     items = scenes(researcher, 2)
     workspace = researcher.workspace
-    staged = workspace.follow(workspace.stage(items, ["B03"], register=True))["results"]
+    staged = workspace.stage(items, ["B03"], register=True).wait().results().items
     found = workspace.search(ids=[staged[0]["id"]], providers=["catalogue"])["items"]
     assert len(found) == 1
     asset = found[0]["assets"]["B03"]
@@ -226,7 +224,7 @@ def test_local_mount_path_is_a_file(researcher: HubSession) -> None:
         pytest.skip("install fuse3 (Debian) and give access to /dev/fuse for mounted buckets")
     items = scenes(researcher, 1)
     workspace = researcher.workspace
-    staged = workspace.follow(workspace.stage(items, ["B03"], register=True))["results"]
+    staged = workspace.stage(items, ["B03"], register=True).wait().results().items
     asset = workspace.search(ids=[staged[0]["id"]], providers=["catalogue"])["items"][0]["assets"][
         "B03"
     ]

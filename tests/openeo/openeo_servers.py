@@ -196,10 +196,14 @@ def run_issuer() -> Iterator[Issuer]:
 
 @dataclass
 class Catalogue:
-    """A small STAC API over a list of items, with pages of two and a switch to break it."""
+    """A small STAC API over a list of items, with pages of two and a switch to break it.
+
+    :ivar bare: collections that describe nothing, as those are that our own publishing makes.
+    """
 
     url: str = ""
     items: list[dict[str, Any]] = field(default_factory=list)
+    bare: set[str] = field(default_factory=set)
     broken: bool = False
     searches: list[dict[str, Any]] = field(default_factory=list)
 
@@ -237,6 +241,8 @@ def run_catalogue(items: list[dict[str, Any]]) -> Iterator[Catalogue]:
                 self.reply({"collections": [COLLECTION], "links": []})
             elif path == "/collections/scenes":
                 self.reply(COLLECTION)
+            elif (name := path.removeprefix("/collections/")) in state.bare:
+                self.reply({**COLLECTION, "id": name, "item_assets": {}})
             else:
                 self.reply({"code": "NotFound"}, 404)
 
@@ -251,7 +257,8 @@ def run_catalogue(items: list[dict[str, Any]]) -> Iterator[Catalogue]:
             found = [
                 item
                 for item in state.items
-                if (start == ".." or item["properties"]["datetime"] >= start)
+                if item["collection"] in body["collections"]
+                and (start == ".." or item["properties"]["datetime"] >= start)
                 and (end == ".." or item["properties"]["datetime"] <= end)
                 and item["bbox"][0] <= east
                 and item["bbox"][2] >= west

@@ -13,7 +13,7 @@ import openeo
 import pytest
 import rasterio
 from openeo.rest.auth.auth import BearerAuth
-from openeo_builders import Scene, aqua_monitor_graph, child, load_node, node, par, ref
+from openeo_builders import LABELS, Scene, aqua_monitor_graph, child, load_node, node, par, ref
 from openeo_servers import BUCKET, Issuer, Running, wait_for
 from test_openeo_graph_execution import numpy_aqua_monitor
 
@@ -113,9 +113,13 @@ def test_aqua_monitor_as_a_batch_job(
     assert head["ContentLength"] == asset["file:size"]
     assert asset["proj:code"] == "EPSG:32630"
     assert asset["bands"][0]["statistics"]["valid_percent"] > 50
-    item = document["cscale:item"]
-    assert item["properties"]["cscale:job"] == job.job_id
-    assert len([link for link in item["links"] if link["rel"] == "derived_from"]) == len(scenes)
+    whole, *years = document["cscale:items"]
+    assert set(whole["assets"]) == {"slope", "keep", "change"}
+    assert [item["properties"]["datetime"][:10] for item in years] == LABELS
+    for item in (whole, *years):
+        assert item["properties"]["cscale:job"] == job.job_id
+        assert len([link for link in item["links"] if link["rel"] == "derived_from"]) == len(scenes)
+    assert all(set(item["assets"]) == {"composite", "count"} for item in years)
 
     # Links need no token, allow ranges, cannot be changed, and end.
     with httpx.Client(trust_env=False) as http:

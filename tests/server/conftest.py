@@ -227,6 +227,16 @@ class Server:
     app: ServerApp
     http: httpx.AsyncClient
     home: Path
+    listener: HTTPServer
+
+    async def stop(self) -> None:
+        """Stop it as the hub does; once more does nothing."""
+        if self.http.is_closed:
+            return
+        await self.http.aclose()
+        self.listener.stop()
+        await self.listener.close_all_connections()
+        await self.app._cleanup()
 
     @property
     def extension(self) -> Any:
@@ -269,8 +279,8 @@ async def start_server(
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     home = tmp_path / "home"
-    home.mkdir()
-    started: list[tuple[ServerApp, HTTPServer, httpx.AsyncClient]] = []
+    home.mkdir(exist_ok=True)
+    started: list[Server] = []
 
     async def start(site: Site | None, config: Config | None = None) -> Server:
         if site is not None:
@@ -309,16 +319,13 @@ async def start_server(
             timeout=30,
             trust_env=False,
         )
-        started.append((app, server, http))
+        started.append(Server(app, http, home, server))
         await app.extension_manager.start_all_extensions()
-        return Server(app, http, home)
+        return started[-1]
 
     yield start
-    for app, server, http in started:
-        await http.aclose()
-        server.stop()
-        await server.close_all_connections()
-        await app._cleanup()
+    for each in started:
+        await each.stop()
     ServerApp.clear_instance()
 
 

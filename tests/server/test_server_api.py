@@ -32,7 +32,15 @@ from cscale_core.errors import (
     UpstreamTimeout,
 )
 from cscale_core.ingest.register import ItemOutcome, RegisterReport
-from cscale_core.jobs.model import Job, JobSpec, JobStatus, LogLine
+from cscale_core.jobs.model import (
+    BackendState,
+    Job,
+    JobChanges,
+    JobSpec,
+    JobStatus,
+    LogLine,
+    StoreState,
+)
 from cscale_server import openapi, routes
 from cscale_server.backend import Backend, Surroundings
 from cscale_server.problems import STATUS
@@ -53,6 +61,8 @@ BODIES: dict[str, Any] = {
     "stage": {"items": [ITEM]},
     "register": {"items": [ITEM]},
     "jobs": SPEC,
+    "jobs/estimate": SPEC,
+    "jobs/script": SPEC,
 }
 
 
@@ -91,8 +101,13 @@ class FakeJobs:
             raise NotFound(f"There is no job {job_id}.")
         return self.kept[job_id]
 
-    async def list(self, since: int = 0) -> list[Job]:
-        return [job for job in self.kept.values() if job.revision > since]
+    async def changes(self, since: int = 0) -> JobChanges:
+        jobs = [job for job in self.kept.values() if job.revision > since]
+        newest = max((job.revision for job in jobs), default=since)
+        return JobChanges(jobs=jobs, revision=newest, whole=since == 0)
+
+    def actions(self, job: Job) -> list[str]:
+        return ["clone"]
 
     async def cancel(self, job_id: str) -> Job:
         job = await self.get(job_id)
@@ -109,7 +124,20 @@ class FakeJobs:
             raise Conflict(f"Job {job_id} has not ended.")
         del self.kept[job_id]
 
-    async def logs(self, job_id: str, after: int = 0, limit: int = 500) -> Any:
+    async def pause(self, job_id: str) -> Job:
+        await self.get(job_id)
+        raise Conflict("It cannot rest.")
+
+    async def resume(self, job_id: str) -> Job:
+        await self.get(job_id)
+        raise Conflict("It does not rest.")
+
+    async def clone(self, job_id: str, **more: Any) -> Job:
+        return await self.submit((await self.get(job_id)).spec, more["idempotency_key"])
+
+    async def logs(
+        self, job_id: str, after: int = 0, limit: int = 500, level: str = "", wait: float = 0
+    ) -> Any:
         await self.get(job_id)
         lines = [
             LogLine(id=number, time=NOW, level="info", message=f"line {number}")
@@ -117,9 +145,29 @@ class FakeJobs:
         ]
         return lines[after : after + limit]
 
-    async def publish(self, job_id: str) -> RegisterReport:
-        await self.get(job_id)
-        return await FakeBackend.report()
+    async def results(self, job_id: str, refused: bool = False) -> list[dict[str, Any]]:
+        job = await self.get(job_id)
+        if not job.status.ended:
+            raise Conflict(f"Job {job_id} has no results yet.")
+        return job.results
+
+    async def publish(self, job_id: str, idempotency_key: str = "") -> Job:
+        return await self.submit((await self.get(job_id)).spec, idempotency_key)
+
+    async def estimate(self, spec: JobSpec) -> dict[str, Any] | None:
+        return None
+
+    async def script(self, spec: JobSpec) -> str:
+        return "#!/bin/bash"
+
+    async def backends(self) -> list[BackendState]:
+        return [BackendState(engine="openeo", id="one", title="One", online=True, checked=NOW)]
+
+    async def store_state(self) -> StoreState:
+        return StoreState(writable=True)
+
+    async def recover(self) -> StoreState:
+        raise Conflict("The list is not damaged.")
 
 
 class FakeBackend(Backend):
@@ -494,31 +542,19 @@ async def test_polling_does_not_keep_the_server_alive(server: Any) -> None:
     settings = server.app.web_app.settings
     await server.api("POST", "catalog/search", json={})
     before = settings["api_last_activity"]
-    for path in ("status", "catalog/providers", "jobs", "jobs/job-1", "jobs/job-1/logs"):
+    for path in (
+        "status",
+        "catalog/providers",
+        "jobs",
+        "jobs/backends",
+        "jobs/store",
+        "jobs/job-1",
+        "jobs/job-1/logs",
+    ):
         await server.api("GET", path)
     assert settings["api_last_activity"] == before
     await server.api("POST", "catalog/search", json={})
     assert settings["api_last_activity"] > before
-
-
-async def test_a_copy_in_this_process_counts_as_activity_and_a_remote_job_does_not(
-    server: Any,
-) -> None:
-    settings = server.app.web_app.settings
-    job = Job(
-        id="x",
-        revision=1,
-        spec=JobSpec(**SPEC),
-        created=datetime.now(UTC),
-        updated=datetime.now(UTC),
-    )
-    server.extension._changed(job)
-    assert "cscale_last_activity" not in settings
-    staging = job.model_copy(update={"spec": JobSpec(engine="staging", process={})})
-    server.extension._changed(staging.model_copy(update={"created": NOW}))
-    assert "cscale_last_activity" not in settings
-    server.extension._changed(staging)
-    assert "cscale_last_activity" in settings
 
 
 async def test_events_reach_the_socket_that_front_ends_keep_open(server: Any) -> None:
@@ -595,7 +631,7 @@ async def test_answers_are_as_openapi_says(server: Any, conforms: Any) -> None:
 
 async def test_an_event_of_every_status_fits_the_schema(server: Any) -> None:
     schema = server.app.event_logger.schemas.get("https://schema.c-scale.eu/cscale/job/v1")
-    for status in JobStatus:
+    for status in (*JobStatus, "deleted"):
         schema.validate(
-            {"id": "j", "revision": 1, "status": status.value, "progress": 0.5, "message": "m"}
+            {"id": "j", "revision": 1, "status": str(status), "progress": 0.5, "message": "m"}
         )

@@ -90,6 +90,57 @@ async def test_the_token_file_is_private_and_goes_with_the_listener(
             await http.get(listener.url)
 
 
+async def answers(address: str, token_file: Path) -> int:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        given = {"Authorization": token_file.read_text()}
+        return (await http.get(f"{address}/v1/s3", headers=given)).status_code
+
+
+async def test_the_next_server_has_the_same_address_and_another_secret(
+    tmp_path: Path, broker: Any
+) -> None:
+    """Also after a kill, which leaves the file: what runs on is answered again."""
+    kept = tmp_path / "data" / "port"
+    first = LoopbackListener(broker, tmp_path / "runtime", kept=kept)
+    first.bind()
+    await first.start()
+    address, file = first.url, first.token_file
+    left = file.read_text()
+    await first.stop()
+    file.write_text(left)
+    second = LoopbackListener(broker, tmp_path / "runtime", kept=kept)
+    second.bind()
+    await second.start()
+    assert (second.url, second.token_file) == (address, file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.read_text() != left
+    assert await answers(address, file) == 200
+    beside = LoopbackListener(broker, tmp_path / "runtime", kept=kept)
+    beside.bind()
+    await beside.start()
+    assert beside.url != address
+    assert await answers(beside.url, beside.token_file) == 200
+    await beside.stop()
+    assert await answers(address, file) == 200
+    await second.stop()
+    again = LoopbackListener(broker, tmp_path / "runtime", kept=kept)
+    again.bind()
+    await again.start()
+    assert again.url == address
+    await again.stop()
+
+
+@pytest.mark.parametrize("text", ["", "none", "80", "70000"])
+async def test_a_port_that_cannot_be_is_not_taken(tmp_path: Path, broker: Any, text: str) -> None:
+    (tmp_path / "port").write_text(text)
+    listener = LoopbackListener(broker, tmp_path / "runtime", kept=tmp_path / "port")
+    listener.bind()
+    await listener.start()
+    assert await answers(listener.url, listener.token_file) == 200
+    assert (tmp_path / "port").read_text() == f"{listener.port}\n"
+    await listener.stop()
+
+
 async def test_only_loopback_is_bound(listener: LoopbackListener) -> None:
     assert {bound.getsockname()[0] for bound in listener._sockets} == {"127.0.0.1"}
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -51,6 +53,17 @@ PART_SIZE = 16 * 1024 * 1024
 
 MAX_PARTS = 10_000
 """Parts allowed in one upload (Amazon S3 API, "Multipart upload limits")."""
+
+SMALLEST_PART = 5 * 1024 * 1024
+"""Bytes of any part but the last, at least (as above)."""
+
+# One request copies at most 5 GiB; more goes part by part, inside the store. Never the CRT client.
+_COPYING = TransferConfig(
+    multipart_threshold=5 * 1024**3,
+    multipart_chunksize=1024**3,
+    max_concurrency=4,
+    preferred_transfer_client="classic",
+)
 
 _FULL_CODES = {
     "507",
@@ -94,6 +107,15 @@ class ObjectHead:
     modified: datetime | None
     content_type: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One finished part of an upload."""
+
+    number: int
+    size: int
+    etag: str
 
 
 def _full(what: str, **facts: Any) -> StorageFull:
@@ -212,22 +234,31 @@ def _writing(client: Any, address: ObjectAddress, size: int) -> Iterator[None]:
 class Upload:
     """One multipart upload; nothing is visible before :meth:`complete`.
 
-    Parts are sent one after another; :meth:`abort` waits for the part under way, so that no
-    part arrives after it and stays behind.
+    Parts are sent one after another; :meth:`abort` and :meth:`leave` wait for the part under way,
+    so that no part arrives after them and stays behind.
+
+    :param parts: what an earlier run sent, from the first on.
     """
 
-    def __init__(self, client: Any, address: ObjectAddress, upload_id: str) -> None:
+    def __init__(
+        self, client: Any, address: ObjectAddress, upload_id: str, parts: Iterable[Part] = ()
+    ) -> None:
         self._client = client
-        self._id = upload_id
-        self._parts: list[dict[str, Any]] = []
+        self._parts = list(parts)
         self._lock = threading.Lock()
         self._ended = False
+        self.id = upload_id
         self.address = address
+
+    @property
+    def size(self) -> int:
+        """Bytes that the store has."""
+        return sum(part.size for part in self._parts)
 
     def part(self, data: bytes) -> None:
         """Send the next part (at least 5 MiB, but for the last).
 
-        :raises Conflict: after :meth:`complete` or :meth:`abort`.
+        :raises Conflict: after :meth:`complete`, :meth:`abort` or :meth:`leave`.
         :raises StorageFull: when the store has no room; the caller aborts.
         """
         with self._lock, _writing(self._client, self.address, len(data)):
@@ -237,12 +268,12 @@ class Upload:
             answer = self._client.upload_part(
                 Bucket=self.address.bucket,
                 Key=self.address.key,
-                UploadId=self._id,
+                UploadId=self.id,
                 PartNumber=number,
                 Body=data,
                 ContentMD5=_md5(data),
             )
-            self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+            self._parts.append(Part(number, len(data), str(answer["ETag"])))
 
     def complete(self) -> None:
         """Make the object visible."""
@@ -250,9 +281,18 @@ class Upload:
             self._client.complete_multipart_upload(
                 Bucket=self.address.bucket,
                 Key=self.address.key,
-                UploadId=self._id,
-                MultipartUpload={"Parts": self._parts},
+                UploadId=self.id,
+                MultipartUpload={
+                    "Parts": [
+                        {"PartNumber": part.number, "ETag": part.etag} for part in self._parts
+                    ]
+                },
             )
+            self._ended = True
+
+    def leave(self) -> None:
+        """Send nothing more, and keep the parts for :meth:`ObjectStore.resume_upload`."""
+        with self._lock:
             self._ended = True
 
     def abort(self) -> None:
@@ -260,14 +300,34 @@ class Upload:
         with self._lock:
             if self._ended:
                 return
-            self._ended = True
             try:
                 with _explaining(f"Ending the upload of {self.address.s3}"):
                     self._client.abort_multipart_upload(
-                        Bucket=self.address.bucket, Key=self.address.key, UploadId=self._id
+                        Bucket=self.address.bucket, Key=self.address.key, UploadId=self.id
                     )
             except NotFound:
-                return
+                # Somebody else ended it.
+                pass
+            self._ended = True
+
+
+def _usable(listed: Iterable[Part], size: int | None) -> list[Part]:
+    """The parts that an upload can go on after: the first ones without a gap.
+
+    A part that was sent twice is listed twice by SeaweedFS 4.48 (seen), and nobody knows which one
+    those after it follow: the upload goes on before it. A part below the smallest size is kept only
+    when the object ends with it.
+    """
+    by_number: dict[int, list[Part]] = defaultdict(list)
+    for part in listed:
+        by_number[part.number].append(part)
+    usable: list[Part] = []
+    while len(same := by_number[len(usable) + 1]) == 1:
+        usable += same
+    short = usable and usable[-1].size < SMALLEST_PART
+    if short and sum(part.size for part in usable) != size:
+        del usable[-1]
+    return usable
 
 
 class ObjectStore:
@@ -418,18 +478,21 @@ class ObjectStore:
         content_type: str = "application/octet-stream",
         metadata: dict[str, str] | None = None,
     ) -> None:
-        """Copy inside the store (at most 5 GiB), with new metadata.
+        """Copy inside the store, with new metadata.
 
         The same source and target change only the metadata.
         """
         with _explaining(f"Copying {source.s3} to {target.s3}"):
-            self.client.copy_object(
-                Bucket=target.bucket,
-                Key=target.key,
-                CopySource={"Bucket": source.bucket, "Key": source.key},
-                MetadataDirective="REPLACE",
-                ContentType=content_type,
-                Metadata=metadata or {},
+            self.client.copy(
+                {"Bucket": source.bucket, "Key": source.key},
+                target.bucket,
+                target.key,
+                ExtraArgs={
+                    "MetadataDirective": "REPLACE",
+                    "ContentType": content_type,
+                    "Metadata": metadata or {},
+                },
+                Config=_COPYING,
             )
 
     def start_upload(
@@ -449,13 +512,64 @@ class ObjectStore:
             )
         return Upload(self.client, address, str(answer["UploadId"]))
 
+    def resume_upload(
+        self, address: ObjectAddress, upload_id: str, *, size: int | None = None
+    ) -> Upload:
+        """Take up an upload again, after the parts that the store has.
+
+        :param size: bytes of the whole object, where they are known: only then can a last part
+            below 5 MiB be kept.
+        :raises NotFound: when the store has forgotten the upload, or it was completed.
+        """
+        listed = []
+        with _explaining(f"Looking for the upload of {address.s3}"):
+            for page in self.client.get_paginator("list_parts").paginate(
+                Bucket=address.bucket, Key=address.key, UploadId=upload_id
+            ):
+                listed += [
+                    Part(int(part["PartNumber"]), int(part["Size"]), str(part["ETag"]))
+                    for part in page.get("Parts", ())
+                ]
+        return Upload(self.client, address, upload_id, _usable(listed, size))
+
+    def abort_upload(self, address: ObjectAddress, upload_id: str) -> None:
+        """Throw away an upload that nobody is at; no error when the store forgot it."""
+        Upload(self.client, address, upload_id).abort()
+
     def unfinished_uploads(self, bucket: str, prefix: str = "") -> tuple[ObjectAddress, ...]:
         """Multipart uploads below a prefix that were neither completed nor aborted."""
+        found = []
         with _explaining(f"Listing uploads of s3://{bucket}/{prefix}"):
-            answer = self.client.list_multipart_uploads(Bucket=bucket, Prefix=prefix)
-        return tuple(
-            ObjectAddress(bucket, str(entry["Key"])) for entry in answer.get("Uploads", ())
-        )
+            for page in self.client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=bucket, Prefix=prefix
+            ):
+                found += [str(entry["Key"]) for entry in page.get("Uploads", ())]
+        return tuple(ObjectAddress(bucket, key) for key in found)
+
+    def reach(self, bucket: str, prefix: str = "") -> None:
+        """Ask for one key below a prefix, and forget the answer: the store is there.
+
+        :raises Forbidden: when it is, and does not let the user list.
+        """
+        with _explaining(f"Listing s3://{bucket}/{prefix}"):
+            self.client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+
+    def room(self, bucket: str) -> int | None:
+        """Bytes that the bucket's quota leaves; None where the store does not tell.
+
+        Ceph's gateway tells a bucket's owner, in headers of HEAD (``X-RGW-Quota-Bucket-Size``, -1
+        without a quota, and ``X-RGW-Bytes-Used``); S3 itself has nothing for it.
+        """
+        with _explaining(f"Looking at s3://{bucket}"):
+            answer = self.client.head_bucket(Bucket=bucket)
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        try:
+            quota = int(headers["x-rgw-quota-bucket-size"])
+            used = int(headers["x-rgw-bytes-used"])
+        except (KeyError, ValueError):
+            # Another store, or not the owner.
+            return None
+        return max(0, quota - used) if quota > 0 else None
 
     def presign(self, address: ObjectAddress, seconds: int = 3600) -> str:
         """A URL that gives the object to its bearer; it ends with the credentials at the latest."""

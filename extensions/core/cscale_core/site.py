@@ -53,11 +53,151 @@ class Catalogue(_Model):
     audience: str = "catalogue"
 
 
+class SparkNode(_Model):
+    """What the largest node has for pods, after what Kubernetes keeps for itself."""
+
+    cpus: float = Field(gt=0, description="Allocatable processors.")
+    memory: str = Field(
+        pattern=r"^[1-9]\d{0,8}[kmgt]$", description="Allocatable memory, such as 32g."
+    )
+
+
+class SparkMount(_Model):
+    """A volume of every driver and executor; ``{user}`` in ``host_path`` becomes the slug."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+    path: str = Field(pattern=r"^/[A-Za-z0-9._/+@=-]*$", description="Where pods see it.")
+    host_path: str = Field(default="", description="Folder of the node.")
+    claim: str = Field(default="", description="PersistentVolumeClaim, when it is no host_path.")
+    sub_path: str = ""
+    read_only: bool = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if bool(self.host_path) == bool(self.claim):
+            raise ValueError(f"mount {self.name} needs host_path or claim, and not both")
+        return self
+
+
+class SparkKubernetes(_Model):
+    """The Spark operator of a Kubernetes cluster (SparkApplication v1beta2, operator 2.0 or newer).
+
+    ``{user}`` in ``namespace`` and ``credentials_secret`` becomes the user's slug. No key and no
+    token is here: pods get them from a Secret, by reference.
+    """
+
+    title: str = "Spark on Kubernetes"
+    kubeconfig: str = Field(
+        default="", description="File of the API's address and login; empty: that of the pod."
+    )
+    context: str = Field(default="", description="Of the kubeconfig; empty: its current one.")
+    namespace: str = Field(
+        pattern=r"^[a-z0-9{][a-z0-9{}-]{0,61}[a-z0-9}]$", description="Where applications run."
+    )
+    image: str = Field(min_length=1, description="Image of driver and executors.")
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+    spark_version: str = Field(default="4.3.0", description="Of the image.")
+    python: str = Field(default="python3", description="Python of the image.")
+    applications: bool = Field(
+        default=True, description="Whether the image has cscale-hub[spark], for named applications."
+    )
+    service_account: str = Field(default="spark", description="Of drivers; starts executors.")
+    executor_service_account: str = Field(
+        default="default", description="Of executors; its token is not mounted."
+    )
+    run_as: int = Field(default=185, ge=1, description="User id in the pods.")
+    group: int = Field(default=185, ge=1, description="Group id of volumes (fsGroup).")
+    mount: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._/+@=-]*)?$",
+        description="Where pods see the mounted buckets; empty: not at all, s3a is used.",
+    )
+    mounts: tuple[SparkMount, ...] = Field(
+        default=(), description="Volumes of all pods, those of the buckets among them."
+    )
+    credentials: Literal["none", "endpoint", "secret"] = Field(
+        default="none",
+        description="How pods get S3 credentials. endpoint: AWS container credentials; secret: a "
+        "Secret of the namespace with an AWS credentials file.",
+    )
+    credentials_url: str = Field(
+        default="",
+        pattern=r"^((https://|http://(127\.0\.0\.1|localhost)[:/])[^\s@]+)?$",
+        description="endpoint: its address, https or on the pod's loopback.",
+    )
+    credentials_audience: str = Field(
+        default="", description="endpoint: audience of the broker's token that it takes."
+    )
+    credentials_secret: str = Field(
+        default="", description="secret: its name; the key 'credentials' is the file."
+    )
+    requirements_index: str = Field(
+        default="", description="Package index for Python requirements; empty: pip's default."
+    )
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    priority_class: str = ""
+    ui_url: str = Field(
+        default="", description="Address of an application's UI, {name} in it; empty: none."
+    )
+    event_log: str = Field(
+        default="", description="Where event logs go (s3a:// or a path), for the history server."
+    )
+    time_to_live: int = Field(
+        default=172_800, ge=600, description="Seconds that an ended application is kept."
+    )
+
+    @model_validator(mode="after")
+    def _credentials_complete(self) -> Self:
+        if self.credentials == "endpoint" and not self.credentials_url:
+            raise ValueError("credentials endpoint needs credentials_url")
+        if self.credentials == "secret" and not self.credentials_secret:
+            raise ValueError("credentials secret needs credentials_secret")
+        return self
+
+
+class SparkConnectServer(_Model):
+    """A Spark Connect server that users may connect to; it is listed with its sessions."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    title: str
+    url: str = Field(pattern=r"^sc://[A-Za-z0-9.-]+(:\d{1,5})?/?$", description="sc://HOST:PORT")
+    ui: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s@]+)?$",
+        description="Root of its web UI, for its version and sessions; empty: not reachable.",
+    )
+
+
 class SparkSite(_Model):
     """How Spark applications run from the user's server."""
 
-    master: str = "local[2]"
+    kinds: tuple[Literal["local", "kubernetes"], ...] = Field(
+        default=("local",), description="Where applications run, the first is the default."
+    )
+    master: str = Field(default="local[2]", description="local: Spark's master.")
     driver_memory: str = "1g"
+    node: SparkNode | None = Field(
+        default=None, description="The largest pod that fits; none: not known."
+    )
+    kubernetes: SparkKubernetes | None = None
+    repositories: tuple[str, ...] = Field(
+        default=(), description="Maven repositories for packages, beside Spark's own."
+    )
+    history_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s@]+)?$",
+        description="Root of the Spark history server as users' servers reach it; empty: none.",
+    )
+    connect: tuple[SparkConnectServer, ...] = Field(
+        default=(), description="Spark Connect servers that are listed."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if "kubernetes" in self.kinds and self.kubernetes is None:
+            raise ValueError("spark.kinds names kubernetes, and spark.kubernetes is missing")
+        return self
 
 
 class SlurmCluster(_Model):

@@ -207,12 +207,17 @@ def frozen_item(
     properties = item.get("properties", {})
     assets: dict[str, Any] = {}
     for band in bands:
-        asset = _asset_of(item, band)
-        href = None if asset is None else _usable_href(asset, local)
-        if asset is None or href is None:
+        found = _asset_of(item, band)
+        if found is None:
+            return None
+        asset, number = found
+        href = _usable_href(asset, local)
+        if href is None:
             return None
         kept = {key: asset[key] for key in _KEPT_ASSET if key in asset}
         kept["href"] = href
+        if number > 1:
+            kept["band"] = number
         if lattice := stated_lattice(properties, asset):
             kept["proj:code"], kept["proj:transform"] = lattice
         assets[band] = kept
@@ -227,15 +232,23 @@ def frozen_item(
     }
 
 
-def _asset_of(item: dict[str, Any], band: str) -> dict[str, Any] | None:
+def _asset_of(item: dict[str, Any], band: str) -> tuple[dict[str, Any], int] | None:
+    """The asset that has a band, and the band's number in it, counted from 1.
+
+    An asset of that name comes first, then one that has this band alone, then any other.
+    """
     assets = item.get("assets", {})
     if band in assets:
-        return dict(assets[band])
+        return assets[band], 1
+    found: list[tuple[int, dict[str, Any], int]] = []
     for asset in assets.values():
-        described = asset.get("bands") or asset.get("eo:bands") or []
-        if len(described) == 1 and band == described[0].get("name"):
-            return dict(asset)
-    return None
+        names = [entry.get("name") for entry in asset.get("bands") or asset.get("eo:bands") or []]
+        if band in names:
+            found.append((len(names), asset, names.index(band) + 1))
+    if not found:
+        return None
+    _, asset, number = min(found, key=lambda entry: entry[0])
+    return asset, number
 
 
 async def freeze_load(

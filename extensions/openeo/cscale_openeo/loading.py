@@ -7,9 +7,7 @@ corner when a ``resample_spatial`` was pushed into the load.
 
 from __future__ import annotations
 
-import functools
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,60 +19,12 @@ from rasterio.warp import transform_bounds, transform_geom
 
 from cscale_core.errors import DamagedData
 from cscale_core.grids import Grid, native_grid
-from cscale_core.raster import Source, read
+from cscale_core.raster import ObjectStoreAccess, Source, gdal_environment, read
 from cscale_openeo.cube_processes import RESAMPLING, coordinates, resampled_grid
 from cscale_openeo.errors import OpenEOError
 from cscale_openeo.freezing import spatial_bounds
 
 _READERS = 4
-
-
-@dataclass(frozen=True)
-class ObjectStoreAccess:
-    """How GDAL reaches the object store; None of it is secret.
-
-    Keys come from the standard chain (``AWS_CONTAINER_CREDENTIALS_FULL_URI``), asked at each use.
-    """
-
-    endpoint: str
-    region: str
-
-    def environment(self) -> AbstractContextManager[Any]:
-        """A GDAL environment with fresh credentials."""
-        from rasterio.session import AWSSession
-
-        https = self.endpoint.startswith("https://")
-        environment: AbstractContextManager[Any] = rasterio.Env(
-            AWSSession(
-                _session(self.region),
-                endpoint_url=self.endpoint.partition("://")[2].rstrip("/"),
-            ),
-            AWS_HTTPS="YES" if https else "NO",
-            AWS_VIRTUAL_HOSTING="FALSE",
-            **_GDAL,
-        )
-        return environment
-
-
-@functools.cache
-def _session(region: str) -> Any:
-    """One session a process: it remembers its keys and asks anew before they end."""
-    import boto3
-
-    return boto3.Session(region_name=region)
-
-
-_GDAL: dict[str, Any] = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_HTTP_MAX_RETRY": "3",
-    "GDAL_HTTP_RETRY_DELAY": "1",
-    "GDAL_CACHEMAX": 128,
-}
-
-
-def gdal_environment(access: ObjectStoreAccess | None) -> AbstractContextManager[Any]:
-    """The environment to read rasters in, with or without an object store."""
-    return rasterio.Env(**_GDAL) if access is None else access.environment()
 
 
 @dataclass(frozen=True)
@@ -185,7 +135,8 @@ def load_cube(
         for item in plan.slices[t][1]:
             asset = item["assets"][plan.bands[b]]
             with gdal_environment(access):
-                layer = read(Source.from_asset(asset), grid, plan.method)
+                source = Source.from_asset(asset, band=int(asset.get("band", 1)))
+                layer = read(source, grid, plan.method)
             gaps = np.isnan(values[t, b])
             values[t, b][gaps] = layer[gaps]
 

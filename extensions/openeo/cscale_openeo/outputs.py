@@ -6,23 +6,23 @@ Names: ``PREFIX_<label>.tif`` for each label of a temporal dimension, ``PREFIX.t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyproj
 import rasterio
 import rasterio.shutil
 import xarray as xr
 from rasterio.transform import Affine
 
 from cscale_core.grids import Grid
+from cscale_core.workflows.results.files import contents
 from cscale_openeo.cube_processes import coordinates, grid_of
 from cscale_openeo.errors import OpenEOError
 from cscale_openeo.graph import DEFAULT_PREFIX, FORMATS
-from cscale_openeo.outputs_formats import MEDIA_TYPES
 
 _JSON_VALUES = 1_000_000
 
@@ -135,7 +135,6 @@ def _write_tiff(cube: xr.DataArray, grid: Grid, path: Path, label: Any) -> dict[
         names = [f"{a}_{b}".strip("_") for a in names for b in _label_texts(cube[d].values)]
     flat = layers.values.reshape(-1, grid.height, grid.width)
     temporary = path.with_suffix(".plain.tif")
-    bands = []
     with rasterio.open(
         temporary,
         "w",
@@ -153,11 +152,9 @@ def _write_tiff(cube: xr.DataArray, grid: Grid, path: Path, label: Any) -> dict[
         BIGTIFF="IF_SAFER",
     ) as dataset:
         for number, layer in enumerate(flat, start=1):
-            values = np.asarray(layer, dtype=np.float32)
-            dataset.write(values, number)
+            dataset.write(np.asarray(layer, dtype=np.float32), number)
             if names[number - 1]:
                 dataset.set_band_description(number, names[number - 1])
-            bands.append(_band(names[number - 1] or path.stem, values))
         if isinstance(label, np.datetime64):
             dataset.update_tags(DATETIME=str(np.datetime_as_string(label, unit="s")) + "Z")
     rasterio.shutil.copy(
@@ -170,17 +167,7 @@ def _write_tiff(cube: xr.DataArray, grid: Grid, path: Path, label: Any) -> dict[
         BIGTIFF="IF_SAFER",
     )
     temporary.unlink()
-    return {
-        **_file(path, "GTiff"),
-        "datetime": _instant(label),
-        "proj:code": grid.crs,
-        "proj:shape": [grid.height, grid.width],
-        "proj:transform": list(grid.transform),
-        "proj:bbox": list(grid.bounds),
-        "data_type": "float32",
-        "nodata": "nan",
-        "bands": bands,
-    }
+    return _file(path, label, tuple(name or path.stem for name in names))
 
 
 def _instant(label: Any) -> str | None:
@@ -189,33 +176,13 @@ def _instant(label: Any) -> str | None:
     return None
 
 
-def _band(name: str, values: Any) -> dict[str, Any]:
-    valid = values[np.isfinite(values)]
-    statistics: dict[str, float] = {"valid_percent": 100.0 * valid.size / max(values.size, 1)}
-    if valid.size:
-        exact = valid.astype(np.float64)
-        statistics |= {
-            "minimum": float(exact.min()),
-            "maximum": float(exact.max()),
-            "mean": float(exact.mean()),
-            "stddev": float(exact.std()),
-        }
-    return {"name": name, "statistics": statistics}
-
-
-def _file(path: Path, kind: str) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+def _file(path: Path, label: Any = None, bands: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What is in a written file, as every engine describes its results."""
     return {
         "name": path.name,
-        "type": MEDIA_TYPES[kind],
-        "roles": ["data"],
         "title": path.name,
-        "file:size": path.stat().st_size,
-        # Multihash: 0x12 SHA-256, 0x20 bytes.
-        "file:checksum": "1220" + digest.hexdigest(),
+        "datetime": _instant(label),
+        **contents(path, bands=bands),
     }
 
 
@@ -223,29 +190,39 @@ def _write_netcdf(cube: Any, path: Path) -> dict[str, Any]:
     """A netCDF file (64-bit offset format, which needs no HDF5) with a CF grid mapping."""
     if not isinstance(cube, xr.DataArray):
         raise OpenEOError("ProcessParameterInvalid", "Only a data cube can be a netCDF file.")
-    described: dict[str, Any] = {}
     array = cube.astype(np.float32)
     array.attrs = {}
     if {"x", "y"} <= set(cube.dims):
         grid = grid_of(cube)
-        crs = rasterio.crs.CRS.from_user_input(grid.crs)
+        crs = pyproj.CRS.from_user_input(grid.crs)
+        axes = _axis_attributes(crs)
         array.attrs["grid_mapping"] = "crs"
-        described = {
-            "proj:code": grid.crs,
-            "proj:shape": [grid.height, grid.width],
-            "proj:transform": list(grid.transform),
-            "proj:bbox": list(grid.bounds),
-        }
         array = array.assign_coords(
-            crs=xr.DataArray(0, attrs={"crs_wkt": crs.to_wkt(), "spatial_ref": crs.to_wkt()})
+            crs=xr.DataArray(0, attrs=_grid_mapping(crs, grid)),
+            x=array["x"].assign_attrs(axes["x"]),
+            y=array["y"].assign_attrs(axes["y"]),
         )
     array.to_dataset(name="result").to_netcdf(path, engine="scipy", format="NETCDF3_64BIT")
-    return {**_file(path, "netCDF"), "datetime": None, **described}
+    return _file(path)
+
+
+def _grid_mapping(crs: pyproj.CRS, grid: Grid) -> dict[str, Any]:
+    """CF's (section 5.6) and GDAL's way of saying where the pixels lie."""
+    a, b, c, d, e, f = grid.transform
+    return {
+        **crs.to_cf(),
+        "spatial_ref": crs.to_wkt(),
+        "GeoTransform": f"{c} {a} {b} {f} {d} {e}",
+    }
+
+
+def _axis_attributes(crs: pyproj.CRS) -> dict[str, dict[str, str]]:
+    return {axis["axis"].lower(): axis for axis in crs.cs_to_cf() if axis["axis"] in ("X", "Y")}
 
 
 def _write_json(cube: Any, path: Path) -> dict[str, Any]:
     path.write_text(json.dumps(json_value(cube), allow_nan=False), encoding="utf-8")
-    return {**_file(path, "JSON"), "datetime": None}
+    return _file(path)
 
 
 def json_value(value: Any) -> Any:

@@ -10,13 +10,6 @@ from cscale_core.site import Site
 from cscale_openeo.links import LinkSigner
 from cscale_openeo.store import StoredJob
 
-_EXTENSIONS = [
-    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-    addresses.ALTERNATE_EXTENSION,
-]
-
 
 def result_document(
     job: StoredJob,
@@ -31,6 +24,7 @@ def result_document(
     :param destination: bucket and key prefix of the files.
     """
     bucket, prefix = destination
+    items = results.get("items") or []
     assets: dict[str, Any] = {}
     for file in results["files"]:
         address = ObjectAddress(bucket, prefix + file["name"])
@@ -53,7 +47,7 @@ def result_document(
     document: dict[str, Any] = {
         "type": "Collection",
         "stac_version": "1.1.0",
-        "stac_extensions": _EXTENSIONS,
+        "stac_extensions": sorted({uri for item in items for uri in item["stac_extensions"]}),
         "id": job.id,
         "title": job.body.get("title") or job.id,
         "description": job.body.get("description") or f"Results of the openEO batch job {job.id}.",
@@ -77,7 +71,7 @@ def result_document(
             *derived,
         ],
     }
-    if results.get("item"):
+    if items:
         # Ready to be published: stable addresses, projection, statistics, lineage.
-        document["cscale:item"] = results["item"]
+        document["cscale:items"] = items
     return document

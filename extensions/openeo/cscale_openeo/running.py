@@ -13,22 +13,25 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import xarray as xr
 
+from cscale_core.addresses import ObjectAddress, asset_addresses
 from cscale_core.grids import Grid
 from cscale_core.jobs.spark_wrapper import write_atomically
+from cscale_core.raster import ObjectStoreAccess
 from cscale_core.site import Catalogue, S3Site, Site
-from cscale_core.workflows.results import Lineage, ResultFile, item_id, result_item
+from cscale_core.workflows.results.items import described_items, item_id
+from cscale_core.workflows.results.provenance import Lineage
 from cscale_openeo import graph as graphs
 from cscale_openeo.cube_processes import CUBE_PROCESSES
 from cscale_openeo.errors import OpenEOError
 from cscale_openeo.evaluation import Evaluation
 from cscale_openeo.freezing import digest
 from cscale_openeo.joblog import JobLog
-from cscale_openeo.loading import LoadPlan, ObjectStoreAccess, load_cube, plan_load
+from cscale_openeo.loading import LoadPlan, load_cube, plan_load
 from cscale_openeo.outputs import Assembly, write_output
 from cscale_openeo.tasks import Task
 
@@ -177,7 +180,6 @@ def run(
     files: list[dict[str, Any]] = []
     for name, cube in outputs.items():
         files += write_output(cube, plan.graph[name], folder / "results")
-    item = describe(task, files, folder)
     for number, file in enumerate(files):
         progress.report(0.93 + 0.06 * number / len(files), f"storing {file['name']}")
         if upload is not None:
@@ -189,7 +191,7 @@ def run(
         "finished": dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "usage": _usage(seconds, tiles),
         "derived_from": _derived(task),
-        "item": item,
+        "items": describe(task, files),
         **_extent(task),
     }
     write_atomically(folder / "results.json", json.dumps(results))
@@ -218,11 +220,10 @@ def _assemble(
     return {name: assembly.cube() for name, assembly in assemblies.items()}
 
 
-def describe(task: Task, files: list[dict[str, Any]], folder: Path) -> dict[str, Any] | None:
-    """The STAC item of a run's GeoTIFFs, as every engine describes results; None without any."""
-    rasters = [file for file in files if file["name"].endswith(".tif")]
-    if not rasters or not task.bucket:
-        return None
+def describe(task: Task, files: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The STAC items of a run's files, as every engine describes results: one for each time."""
+    if not files or not task.bucket:
+        return []
     site = Site(
         user="cscale-openeo",
         s3=S3Site(endpoint=task.s3_endpoint, region=task.s3_region, public_url=task.s3_public_url),
@@ -230,21 +231,24 @@ def describe(task: Task, files: list[dict[str, Any]], folder: Path) -> dict[str,
         mount=task.mount_root,
         catalogue=Catalogue(url=task.catalogue_url),
     )
-    return result_item(
-        [
-            ResultFile(
-                key=file["name"].removesuffix(".tif"),
-                path=folder / "results" / file["name"],
-                href=f"s3://{task.bucket}/{task.key_prefix}{file['name']}",
-                title=file["title"],
-                bands=tuple(band["name"] for band in file["bands"]),
-            )
-            for file in rasters
-        ],
+    assets = {}
+    for file in files:
+        path = PurePosixPath(file["name"])
+        address = ObjectAddress(task.bucket, task.key_prefix + file["name"])
+        members = {key: value for key, value in file.items() if key != "name" and value is not None}
+        # Files of one stem and two formats keep their suffix.
+        key = file["name"] if path.stem in assets else path.stem
+        assets[key] = {**members, **asset_addresses(address, site)}
+    extent = _extent(task)
+    start, end = (dt.datetime.fromisoformat(m) if m else None for m in extent["interval"])
+    return described_items(
+        assets,
         identifier=item_id(task.title, task.job),
         collection="results",
         site=site,
         title=task.title,
+        period=(start, end) if start and end else None,
+        bbox=extent["bbox"],
         lineage=Lineage(
             engine="openeo",
             job_id=task.job,

@@ -49,14 +49,17 @@ def _band(name: str, band: dict[str, Any]) -> dict[str, Any]:
 
 
 def bands_of_item(item: dict[str, Any]) -> list[dict[str, Any]]:
-    """The bands of an item's single-band assets, for collections that describe none."""
+    """The bands of an item's assets, for collections that describe none."""
     found: dict[str, dict[str, Any]] = {}
     for key, asset in item.get("assets", {}).items():
         bands = asset.get("bands") or asset.get("eo:bands") or []
-        if len(bands) == 1:
-            name = str(bands[0].get("name") or key)
-            found.setdefault(name, _band(name, bands[0]))
-        elif not bands and "data" in (asset.get("roles") or []):
+        if len(bands) > 1 and "data" not in (asset.get("roles") or []):
+            continue  # a picture in red, green and blue
+        for band in bands:
+            name = str(band.get("name") or (key if len(bands) == 1 else ""))
+            if name:
+                found.setdefault(name, _band(name, band))
+        if not bands and "data" in (asset.get("roles") or []):
             found.setdefault(key, {"name": key})
     return list(found.values())
 

@@ -16,12 +16,12 @@ import httpx
 from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
-from traitlets import Type, Unicode, default
+from traitlets import Float, Type, Unicode, default
 from traitlets.config import Config
 
 from cscale_core.errors import CScaleError
 from cscale_core.identity.tokens import BrokerTokens
-from cscale_core.jobs.model import Job
+from cscale_core.jobs.model import Job, JobStatus
 from cscale_core.site import Site, load_site
 from cscale_server.backend import Backend, Surroundings
 from cscale_server.events import SCHEMA_FILE, SCHEMA_ID, JobEvents
@@ -32,8 +32,8 @@ from cscale_server.problems import NotConfigured
 from cscale_server.routes import handlers
 
 CONTENTS_MANAGER = "cscale_server.contents.BucketContentsManager"
-LONGEST_STAGING = timedelta(hours=4)
-"""For so long a copy that runs in this process keeps the hub from culling the server."""
+ACTIVITY_SETTING = "cscale_last_activity"
+"""Setting of the web application that holds when a copy was last seen to run here."""
 
 _STATIC_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
 
@@ -52,6 +52,14 @@ class CScaleExtension(ExtensionApp):
     data_dir = Unicode(
         help="""Folder of the store of jobs and of the mounts' write caches; it outlives the server
         and may be on NFS. Default: "cscale" in Jupyter's data folder.""",
+    ).tag(config=True)
+
+    longest_staging = Float(
+        4.0,
+        min=0.0,
+        help="""Hours for which a copy into a bucket that runs in this process keeps the hub from
+        culling the server, counted from the start of its job. Jobs elsewhere never do: they go on
+        without the server.""",
     ).tag(config=True)
 
     @default("data_dir")  # type: ignore[untyped-decorator]
@@ -106,7 +114,10 @@ class CScaleExtension(ExtensionApp):
                 self._broker_http,
             )
         self._listener = LoopbackListener(
-            self._source, Path(self._server.runtime_dir) / "cscale", self.log
+            self._source,
+            Path(self._server.runtime_dir) / "cscale",
+            self.log,
+            kept=Path(self.data_dir) / "loopback.port",
         )
         self._listener.bind()
         # Before any kernel or terminal starts, so that all of them inherit it.
@@ -272,12 +283,23 @@ class CScaleExtension(ExtensionApp):
             self._events.changed(job)
         if job.status.ended and self._loop is not None and not self._loop.is_closed():
             asyncio.run_coroutine_threadsafe(self.refresh_mounts(), self._loop)
+        self._note_activity(job)
+
+    def _note_activity(self, job: Job) -> None:
+        """Jupyter Server counts every setting that ends in ``_last_activity`` as activity.
+
+        A copy runs in this process; remote jobs go on without it, so they do not hold it.
+        """
+        if job.spec.engine != "staging" or job.status != JobStatus.RUNNING:
+            return
         now = datetime.now(UTC)
-        copying = job.spec.engine == "staging" and not job.status.ended
-        if copying and now - (job.started or job.created) < LONGEST_STAGING:
-            # Jupyter Server counts every setting that ends so as activity. A copy runs in this
-            # process; remote jobs do not need it, so they do not hold it.
-            self._server.web_app.settings["cscale_last_activity"] = now
+        if now - (job.started or job.created) < timedelta(hours=self.longest_staging):
+            self._server.web_app.settings[ACTIVITY_SETTING] = now
+
+    def tell_deleted(self, job_id: str, revision: int) -> None:
+        """A job was deleted; the list has this revision since."""
+        if self._events is not None:
+            self._events.deleted(job_id, revision)
 
     def _emit(self, data: dict[str, Any]) -> None:
         self._server.event_logger.emit(schema_id=SCHEMA_ID, data=data)

@@ -40,7 +40,7 @@ _PARTS = (
     "cscale_core.catalog.federation",
     "cscale_core.catalog.health",
     "cscale_core.catalog.registry",
-    "cscale_core.jobs.manager",
+    "cscale_core.jobs.building",
     "cscale_server.catalog.service",
     "cscale_server.catalog.thumbnails",
 )
@@ -75,7 +75,7 @@ class Backend:
         """Import the parts, open the store of jobs and reconcile what was under way."""
         await asyncio.to_thread(_import_parts)
         from cscale_core.http import guarded_client
-        from cscale_core.jobs.manager import build_manager
+        from cscale_core.jobs.building import build_manager
 
         here = self._surroundings
         async with AsyncExitStack() as opened:

@@ -18,6 +18,9 @@ SCHEMA_FILE = Path(__file__).parent / "event_schemas" / "job" / "v1.yaml"
 INTERVAL = 0.5
 """Seconds between two events of one job."""
 
+DELETED = "deleted"
+"""Stands in the place of the status of a job that is not there any more."""
+
 _MESSAGE_LENGTH = 300
 
 
@@ -35,12 +38,21 @@ class JobEvents:
 
     def changed(self, job: Job) -> None:
         """Tell that a job changed. May be called from any thread."""
+        self._hand_over(job.id, job.revision, job.status.value, job.progress, job.message)
+
+    def deleted(self, job_id: str, revision: int) -> None:
+        """Tell that a job was deleted, by the revision of the list after it. From any thread."""
+        self._hand_over(job_id, revision, DELETED, None, "")
+
+    def _hand_over(
+        self, job_id: str, revision: int, status: str, progress: float | None, message: str
+    ) -> None:
         data = {
-            "id": job.id,
-            "revision": job.revision,
-            "status": job.status.value,
-            "progress": job.progress,
-            "message": job.message[:_MESSAGE_LENGTH],
+            "id": job_id,
+            "revision": revision,
+            "status": status,
+            "progress": progress,
+            "message": message[:_MESSAGE_LENGTH],
         }
         if self._loop.is_closed():
             return  # the server has ended: nobody is left to be told

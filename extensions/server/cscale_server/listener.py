@@ -9,6 +9,10 @@ A second, loopback-only HTTP listener answers
 both only to who can read the 0600 token file. It keeps nothing itself: credentials come from the
 hub's broker through :class:`cscale_core.identity.tokens.BrokerTokens`, which holds them in memory
 for 80 % of their life and asks for them once at a time.
+
+The address outlives the server: the next one takes the same port and the same name of the token
+file where it can, so that an application that runs on (Spark on this machine) is answered again.
+The secret is new each time; it is read from the file at each question.
 """
 
 from __future__ import annotations
@@ -134,14 +138,23 @@ class LoopbackListener:
 
     :param source: where credentials come from.
     :param folder: a folder of this server for the token file; made with mode 0700.
+    :param kept: file that remembers the port from one server to the next; None: any port.
     """
 
-    def __init__(self, source: CredentialSource, folder: Path, log: Logger | None = None) -> None:
+    def __init__(
+        self,
+        source: CredentialSource,
+        folder: Path,
+        log: Logger | None = None,
+        *,
+        kept: Path | None = None,
+    ) -> None:
         self.source = source
         self.log = log or getLogger(__name__)
         self.secret = secrets.token_urlsafe(32)
-        self.token_file = folder / f"loopback-{os.getpid()}-{secrets.token_hex(4)}.token"
         self.port = 0
+        self._folder = folder
+        self._kept = kept
         self._trouble = ""
         self._sockets: list[socket.socket] = []
         self._server: HTTPServer | None = None
@@ -151,15 +164,50 @@ class LoopbackListener:
         """Base URL, without a slash at the end."""
         return f"http://{LOOPBACK}:{self.port}"
 
+    @property
+    def token_file(self) -> Path:
+        """The file with the secret. Of two machines that share the folder each has its own."""
+        return self._folder / f"loopback-{socket.gethostname()}-{self.port}.token"
+
     def bind(self) -> None:
-        """Take a free port and write the token file. Needs no event loop."""
-        self.token_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.token_file.parent.chmod(0o700)
+        """Take a port, that of last time where it is free, and write the token file.
+
+        Needs no event loop.
+        """
+        last = self._last_port()
+        try:
+            self._sockets = bind_sockets(last, LOOPBACK)
+        except OSError:
+            # Another server of this user has it, or a stranger.
+            self._sockets = bind_sockets(0, LOOPBACK)
+        self.port = self._sockets[0].getsockname()[1]
+        if not last:
+            self._keep_port()
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
+        # Who has the port has the file: what is there is of a server that was killed.
+        self.token_file.unlink(missing_ok=True)
         descriptor = os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(self.secret)
-        self._sockets = bind_sockets(0, LOOPBACK)
-        self.port = self._sockets[0].getsockname()[1]
+
+    def _last_port(self) -> int:
+        if self._kept is None:
+            return 0
+        try:
+            port = int(self._kept.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return 0  # a first start, or a damaged file: any port will do
+        return port if 1024 <= port <= 65535 else 0
+
+    def _keep_port(self) -> None:
+        if self._kept is None:
+            return
+        try:
+            self._kept.parent.mkdir(parents=True, exist_ok=True)
+            self._kept.write_text(f"{self.port}\n", encoding="ascii")
+        except OSError as error:
+            self.log.warning("The credentials endpoint will have another port next time: %s", error)
 
     def tell(self, trouble: str) -> None:
         """Log a trouble once, however often SDKs try again; empty: it is over."""

@@ -1,17 +1,18 @@
-"""The bodies of requests and answers of the REST API, from which ``openapi.yaml`` is made."""
+"""The bodies of requests and answers of the REST API, from which ``openapi.yaml`` is made.
+
+Those of jobs are in :mod:`cscale_server.job_models`.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from cscale_core.catalog.health import ProviderHealth
 from cscale_core.catalog.query import SearchQuery
 from cscale_core.catalog.registry import RegistryState
 from cscale_core.catalog.report import ProviderReport
-from cscale_core.jobs.model import EngineName, Job, JobError, JobStatus, LogLine
 
 Item = dict[str, Any]
 """A STAC item (or any JSON object that claims to be one; the core validates what it needs)."""
@@ -29,7 +30,9 @@ MAX_CURSOR = 64 * 1024
 _BY_TYPE = Field(discriminator="type")
 
 
-class _Request(BaseModel):
+class Request(BaseModel):
+    """A body that is sent to us: a member that is not known is a mistake."""
+
     model_config = ConfigDict(extra="forbid")
 
 
@@ -48,33 +51,7 @@ class SearchRequest(SearchQuery):
         return SearchQuery.model_construct(self.model_fields_set - {"cursor"}, **members)
 
 
-class StageRequest(_Request):
-    """Which items to bring into the bucket of a VO: given, named, or found by a search."""
-
-    items: Items | None = Field(default=None, description="The items themselves.")
-    refs: Refs | None = Field(
-        default=None, description="References of items, as the pages of a search give them."
-    )
-    query: SearchQuery | None = Field(
-        default=None, description="Stage the first page of what this search finds."
-    )
-    assets: list[str] | None = Field(
-        default=None, description="Keys of the assets to copy; null: all that hold data."
-    )
-    vo: str = Field(default="", description="Empty: the user's first VO.")
-    title: str = Field(default="", max_length=200)
-    register_items: bool = Field(
-        default=True, alias="register", description="Also write them to the catalogue."
-    )
-
-    @model_validator(mode="after")
-    def _one_selection(self) -> Self:
-        if sum(given is not None for given in (self.items, self.refs, self.query)) != 1:
-            raise ValueError("give one of items, refs and query")
-        return self
-
-
-class RegisterRequest(_Request):
+class RegisterRequest(Request):
     """Staged items to write to the community's catalogue."""
 
     items: Items
@@ -193,61 +170,3 @@ class ProblemLine(Problem):
 
 class SearchLine(RootModel[Annotated[ItemsLine | ReportLine | PageLine | ProblemLine, _BY_TYPE]]):
     """One line of a streamed answer."""
-
-
-class SpecSummary(BaseModel):
-    """What was asked for, without the process and the inputs."""
-
-    engine: EngineName
-    title: str
-    backend: str
-    vo: str
-
-
-class JobSummary(BaseModel):
-    """A job as the list shows it: without process, inputs, options and result items."""
-
-    id: str
-    revision: int
-    spec: SpecSummary
-    status: JobStatus
-    progress: float | None
-    message: str
-    created: datetime
-    updated: datetime
-    started: datetime | None
-    ended: datetime | None
-    ui_path: str
-    result_count: int
-    usage: dict[str, Any]
-    error: JobError | None
-
-    @classmethod
-    def of(cls, job: Job) -> JobSummary:
-        """The summary of a job."""
-        return cls(
-            spec=SpecSummary(**job.spec.model_dump(include=set(SpecSummary.model_fields))),
-            result_count=len(job.results),
-            **job.model_dump(include=set(cls.model_fields) - {"spec", "result_count"}),
-        )
-
-
-class JobList(BaseModel):
-    """Jobs that changed after ``since``."""
-
-    jobs: list[JobSummary]
-    revision: int = Field(description="Give this as since the next time.")
-
-
-class Logs(BaseModel):
-    """Lines of a job's log after ``after``."""
-
-    logs: list[LogLine]
-    next: int = Field(description="Give this as after the next time.")
-
-
-class Results(BaseModel):
-    """Result items as a STAC ItemCollection, with the addresses of this server."""
-
-    type: Literal["FeatureCollection"] = "FeatureCollection"
-    features: list[Item]

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -266,6 +266,10 @@ class Federation:
         self._ports, self.notes = choose(services.PORT_NAMES, self.layout.ports, preferred)
         for note in self.notes:
             progress(note)
+        absent = services.unavailable(self.layout)
+        for name in absent.keys() - self._wishes.without:
+            progress(absent[name])
+        self._wishes = replace(self._wishes, without=self._wishes.without | absent.keys())
         self._settings = services.resolved_settings(settings, self._ports, self._wishes)
         running = services.programs(self._settings, vos, self._ports, self._wishes)
         services.write_programs(self._settings, running)
@@ -410,7 +414,7 @@ class Federation:
 
     def state(self) -> FederationState:
         """What runs and what is wrong. Takes some seconds at most, whatever hangs."""
-        offers = (system.fuse(), system.java(), system.postgresql())
+        offers = (system.fuse(), system.java(), system.postgresql(), system.slurm())
         free = system.free_bytes(_existing(self.data))
         try:
             checks = self._checks()

@@ -9,18 +9,18 @@ in which root is uid 1000, so no other account is needed and the files stay root
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import logging
 import os
 import secrets
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from cscale_hub.local.sockets import private_socket_folder, socket_folder
 
 log = logging.getLogger("cscale.postgres")
 
@@ -131,7 +131,7 @@ class PrivateCluster:
         self._folder = folder.absolute()
         self._installation = installation
         self._process: subprocess.Popen[bytes] | None = None
-        self.socket_folder = self._socket_folder()
+        self.socket_folder = socket_folder(self._folder / "socket", "pg", LONGEST_SOCKET_FOLDER)
 
     @property
     def data(self) -> Path:
@@ -164,10 +164,10 @@ class PrivateCluster:
                 f"{self._installation.major} is installed (Debian package: postgresql-{major})"
             )
         self._end_predecessor()
-        self.socket_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self.socket_folder.stat().st_uid != os.getuid():
-            raise PostgresUnavailable(f"{self.socket_folder} belongs to somebody else")
-        self.socket_folder.chmod(0o700)
+        try:
+            private_socket_folder(self.socket_folder)
+        except PermissionError as error:
+            raise PostgresUnavailable(str(error)) from error
         settings = {**SETTINGS, "unix_socket_directories": str(self.socket_folder)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = [*_namespace(), str(self._installation.bin / "postgres"), "-D", str(self.data)]
@@ -268,13 +268,6 @@ class PrivateCluster:
             if _wait_for(lambda: not _is_postmaster(pid, self.data), seconds):
                 return
         raise PostgresUnavailable(f"the PostgreSQL server with pid {pid} does not stop")
-
-    def _socket_folder(self) -> Path:
-        near = self._folder / "socket"
-        if len(str(near).encode()) <= LONGEST_SOCKET_FOLDER:
-            return near
-        digest = hashlib.sha256(str(self._folder).encode()).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"cscale-pg-{os.getuid()}-{digest}"
 
 
 def _pid_file(data: Path) -> list[str]:

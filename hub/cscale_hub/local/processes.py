@@ -30,7 +30,12 @@ def federation_processes(data: Path) -> list[int]:
     The launcher puts ``CSCALE_FEDERATION`` into the environment of everything it starts, and
     children inherit it, so jobs and kernels are found whatever became of their parents.
     """
-    mark = f"{FEDERATION_VARIABLE}={data}".encode()
+    return processes_with(FEDERATION_VARIABLE, str(data))
+
+
+def processes_with(variable: str, value: str) -> list[int]:
+    """Other processes of this user that were started with a variable of this value."""
+    mark = f"{variable}={value}".encode()
     found: list[int] = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():

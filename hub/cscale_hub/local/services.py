@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -36,10 +37,13 @@ from cscale_hub.local.seaweedfs.config import (
     SeaweedConfig,
 )
 from cscale_hub.local.secrets import ensure_secret, write_secret
+from cscale_hub.local.slurm.config import PATH_PATTERN, SlurmConfig
+from cscale_hub.local.system import memory_bytes, slurm
 from cscale_hub.settings import (
     OpenEOSettings,
     ServiceSettings,
     Settings,
+    SlurmSettings,
     dump_settings,
 )
 from cscale_hub.spawn.site import registry, searched
@@ -70,6 +74,9 @@ PORT_NAMES = (
     "mqs",
     "openeo",
     "broker",
+    "slurm",
+    "slurm-controller",
+    "slurm-node",
 )
 SECRET_NAMES = (
     "auth-state-key",
@@ -137,6 +144,19 @@ def ensure_secrets(layout: Layout) -> None:
         ensure_secret(layout.secrets / name)
 
 
+def unavailable(layout: Layout) -> dict[str, str]:
+    """The services that this machine cannot run, and in one line why."""
+    offer = slurm()
+    if not offer.present:
+        return {"slurm": f"Without {offer.name}: {offer.detail}; it would add {offer.adds}"}
+    if not re.fullmatch(PATH_PATTERN, str(layout.data)):
+        return {
+            "slurm": f"Without {offer.name}: its files cannot have the path {layout.data}; use a "
+            "data folder of plain letters, digits and ._/+@=-"
+        }
+    return {}
+
+
 def resolved_settings(settings: Settings, ports: Mapping[str, int], wishes: Wishes) -> Settings:
     """The settings with the addresses of the local services in them."""
     hub_url = f"http://127.0.0.1:{ports['hub']}"
@@ -170,6 +190,9 @@ def resolved_settings(settings: Settings, ports: Mapping[str, int], wishes: Wish
     openeo = OpenEOSettings(
         id="openeo", title="openEO on Spark", url=f"{hub_url}/services/openeo", audience="openeo"
     )
+    clusters = settings.slurm
+    if any(service.name == "slurm" for service in services):
+        clusters = (_local_cluster(layout, ports), *clusters)
     return settings.model_copy(
         update={
             "hub": settings.hub.model_copy(
@@ -188,10 +211,35 @@ def resolved_settings(settings: Settings, ports: Mapping[str, int], wishes: Wish
             ),
             "providers": (*own, *settings.providers, *wishes.extra_providers),
             "openeo": (openeo, *settings.openeo),
+            "slurm": clusters,
             "broker": settings.broker.model_copy(update={"url": f"{hub_url}/services/broker"}),
             "allowed_hosts": (*hosts, *settings.allowed_hosts, *wishes.extra_hosts),
             "services": tuple(services),
         }
+    )
+
+
+def _slurm(layout: Layout, ports: Mapping[str, int]) -> SlurmConfig:
+    return SlurmConfig(
+        port=ports["slurm"],
+        controller_port=ports["slurm-controller"],
+        node_port=ports["slurm-node"],
+        data_dir=layout.service("slurm"),
+        cpus=os.cpu_count() or 1,
+        memory_mb=max(100, memory_bytes() // 2**20),
+    )
+
+
+def _local_cluster(layout: Layout, ports: Mapping[str, int]) -> SlurmSettings:
+    """Our own cluster as users' servers reach it; see :mod:`cscale_hub.local.slurm` for who may."""
+    config = _slurm(layout, ports)
+    return SlurmSettings(
+        id="slurm",
+        title="Slurm of this machine",
+        kind="rest",
+        url=f"unix:{config.rest_socket}",
+        folder=str(config.work_dir),
+        local_folder=str(config.work_dir),
     )
 
 
@@ -305,7 +353,7 @@ def _openeo(settings: Settings, vos: VOFile, layout: Layout, port: int) -> dict[
             "role_arn": f"arn:aws:iam::role/{OPENEO_ROLE}",
         },
         "site": {"mount_root": settings.storage.mount_root},
-        "spark": settings.spark.model_dump(),
+        "spark": settings.spark.model_dump(include={"master", "driver_memory"}),
     }
 
 
@@ -339,7 +387,7 @@ def _broker(settings: Settings, vos: VOFile, layout: Layout, port: int) -> Broke
     )
 
 
-SERVICES = ("issuer", "s3", "catalogue", SITE_B, "mqs", "openeo", "broker")
+SERVICES = ("issuer", "s3", "catalogue", SITE_B, "mqs", "openeo", "broker", "slurm")
 ROUTED = frozenset({"catalogue", "mqs", "openeo", "broker"})
 
 
@@ -417,6 +465,15 @@ def programs(
             f"{local['broker']}/services/broker/healthz",
             _broker(settings, vos, layout, ports["broker"]),
             routed=True,
+        ),
+        Program(
+            "slurm",
+            "batch cluster",
+            "cscale_hub.local.slurm",
+            ports["slurm"],
+            f"{local['slurm']}/healthz",
+            _slurm(layout, ports),
+            grace=20,
         ),
     ]
     started = {service.name for service in settings.services}

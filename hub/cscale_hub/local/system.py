@@ -1,4 +1,4 @@
-"""What this machine offers: FUSE, Java, PostgreSQL with PostGIS, room on the disk; and processes.
+"""What this machine offers: FUSE, Java, PostgreSQL with PostGIS, Slurm, disk, memory, processes.
 
 Nothing here changes anything but :func:`unmount_below` and :func:`end_processes`. Missing things
 are never an error: each :class:`Offer` says what is missing and what it would add.
@@ -15,6 +15,8 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from cscale_hub.local.slurm.packages import missing_packages
 
 _POSTGRES_ROOTS = (Path("/usr/lib/postgresql"), Path("/usr/pgsql"))
 
@@ -98,6 +100,15 @@ def postgresql() -> Offer:
     return Offer("PostgreSQL", False, "not installed (Debian package postgresql-postgis)", adds)
 
 
+def slurm() -> Offer:
+    """Slurm's daemons and MUNGE, for a batch cluster of this machine."""
+    adds = "a batch cluster of this machine, for jobs of the engine slurm"
+    missing = missing_packages()
+    if missing:
+        return Offer("Slurm", False, f"not installed (apt-get install {' '.join(missing)})", adds)
+    return Offer("Slurm", True, "slurmctld, slurmd, slurmrestd and munged", adds)
+
+
 def own_command() -> str:
     """The command line as it can be typed here: ``cscale``, or its path where that is not found."""
     script = Path(sys.executable).with_name("cscale")
@@ -111,6 +122,11 @@ def own_command() -> str:
 def free_bytes(path: Path) -> int:
     """Bytes this user may still write below a folder."""
     return shutil.disk_usage(path).free
+
+
+def memory_bytes() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def mounts_below(folder: Path) -> list[Path]:

@@ -6,9 +6,11 @@ import os
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cscale_core import objects
 from cscale_core.addresses import ObjectAddress
 from cscale_core.errors import (
     Conflict,
@@ -18,7 +20,7 @@ from cscale_core.errors import (
     StorageFull,
     UpstreamError,
 )
-from cscale_core.objects import PART_SIZE, ObjectStore
+from cscale_core.objects import PART_SIZE, SMALLEST_PART, ObjectStore
 from cscale_core.site import Site
 
 HERE = ObjectAddress("vobucket", "products/a b/ü#%.bin")
@@ -133,3 +135,113 @@ def test_a_full_store_is_told_as_full_and_still_reads(
         upload.part(os.urandom(6 * 2**20))
     upload.abort()
     assert store.unfinished_uploads("vobucket") == ()
+
+
+def test_an_upload_is_taken_up_after_its_finished_parts(store: ObjectStore) -> None:
+    parts = [os.urandom(5 * 2**20), os.urandom(5 * 2**20), b"end"]
+    first = store.start_upload(HERE)
+    first.part(parts[0])
+    first.leave()
+    with pytest.raises(Conflict):
+        first.part(parts[1])
+    second = store.resume_upload(HERE, first.id)
+    assert second.size == len(parts[0])
+    second.part(parts[1])
+    second.part(parts[2])
+    third = store.resume_upload(HERE, first.id, size=sum(map(len, parts)))
+    assert third.size == sum(map(len, parts)), "nothing is missing but the completion"
+    third.complete()
+    assert store.get(HERE) == b"".join(parts)
+    with pytest.raises(NotFound):
+        store.resume_upload(HERE, first.id)
+
+
+def test_a_part_that_is_too_small_to_be_followed_is_sent_again(store: ObjectStore) -> None:
+    upload = store.start_upload(HERE)
+    upload.part(b"a" * SMALLEST_PART)
+    upload.part(b"short")
+    again = store.resume_upload(HERE, upload.id, size=3 * SMALLEST_PART)
+    assert again.size == SMALLEST_PART
+    again.part(b"b" * SMALLEST_PART)
+    again.complete()
+    assert store.get(HERE) == b"a" * SMALLEST_PART + b"b" * SMALLEST_PART
+
+
+def test_parts_are_listed_over_pages_and_a_gap_ends_them(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = store.start_upload(HERE)
+    for letter in b"abcd":
+        upload.part(bytes([letter]) * SMALLEST_PART)
+    listed = store.client.list_parts
+    asked: list[int] = []
+
+    def two_a_page(**request: Any) -> Any:
+        answer = listed(**{**request, "MaxParts": 2})
+        asked.append(len(answer["Parts"]))
+        return answer
+
+    # The paginator asks the client's own method.
+    monkeypatch.setattr(store.client, "list_parts", two_a_page)
+    assert store.resume_upload(HERE, upload.id).size == 4 * SMALLEST_PART
+    assert asked == [2, 2]
+    monkeypatch.undo()
+    for number in (6, 7):
+        store.client.upload_part(
+            Bucket=HERE.bucket, Key=HERE.key, UploadId=upload.id, PartNumber=number, Body=b"x"
+        )
+    assert store.resume_upload(HERE, upload.id).size == 4 * SMALLEST_PART
+    store.abort_upload(HERE, upload.id)
+    store.abort_upload(HERE, upload.id)
+    assert store.unfinished_uploads("vobucket") == ()
+
+
+def test_of_parts_that_two_servers_sent_none_is_mixed_up(store: ObjectStore) -> None:
+    upload = store.start_upload(HERE)
+    upload.part(b"a" * SMALLEST_PART)
+    other = store.resume_upload(HERE, upload.id)
+    upload.part(b"b" * SMALLEST_PART)
+    other.part(b"c" * SMALLEST_PART)
+    third = store.resume_upload(HERE, upload.id)
+    assert third.size in (SMALLEST_PART, 2 * SMALLEST_PART)
+    assert other.size == 2 * SMALLEST_PART
+    other.complete()
+    assert store.get(HERE) == b"a" * SMALLEST_PART + b"c" * SMALLEST_PART
+
+
+def test_an_object_gets_new_metadata_part_by_part(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of more than 5 GiB does, which one request does not copy."""
+    data = os.urandom(12 * 2**20)
+    store.put(HERE, data)
+    monkeypatch.setattr(objects._COPYING, "multipart_threshold", SMALLEST_PART)
+    monkeypatch.setattr(objects._COPYING, "multipart_chunksize", SMALLEST_PART)
+    store.copy(HERE, HERE, content_type="image/tiff", metadata={"sha256": "x"})
+    head = store.head(HERE)
+    assert (head.content_type, head.metadata, "-" in head.etag) == (
+        "image/tiff",
+        {"sha256": "x"},
+        True,
+    )
+    assert store.get(HERE) == data
+
+
+@pytest.mark.parametrize(
+    ("headers", "room"),
+    [
+        ({}, None),
+        ({"x-rgw-quota-bucket-size": "-1", "x-rgw-bytes-used": "5"}, None),
+        ({"x-rgw-quota-bucket-size": "100", "x-rgw-bytes-used": "40"}, 60),
+        ({"x-rgw-quota-bucket-size": "100", "x-rgw-bytes-used": "140"}, 0),
+    ],
+)
+def test_the_room_is_what_the_gateway_says(
+    store: ObjectStore, headers: dict[str, str], room: int | None
+) -> None:
+    def said(parsed: dict[str, Any], **_: Any) -> None:
+        parsed["ResponseMetadata"]["HTTPHeaders"] |= headers
+
+    store.client.meta.events.register("after-call.s3.HeadBucket", said)
+    assert store.room("vobucket") == room
+    store.reach("vobucket", "products/")

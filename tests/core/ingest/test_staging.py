@@ -110,7 +110,8 @@ async def test_files_arrive_verified_and_the_item_is_published_last(
         ["alternate-assets", "v1.2.0"],
     ]
     assert told[-1][:3] == (2, 2, len(red) + len(green))
-    assert told[-1][3] is None, "one size was not stated"
+    assert told[0][3] is None, "one size was not stated"
+    assert told[-1][3] == len(red) + len(green), "now it is known"
 
 
 async def test_a_second_staging_fetches_nothing_and_writes_nothing(

@@ -57,6 +57,7 @@ class RemoteJob:
     status: str = "created"
     progress: float | None = None
     usage: dict[str, Any] | None = None
+    costs: float | None = None
     log: list[dict[str, Any]] = field(default_factory=list)
     assets: dict[str, dict[str, Any]] = field(default_factory=dict)
     results: dict[str, Any] | None = None
@@ -65,6 +66,8 @@ class RemoteJob:
     changed: float = field(default_factory=time.time)
     #: (seconds since 1970, status) still to come.
     schedule: list[tuple[float, str]] = field(default_factory=list)
+    #: Members that it gets when the schedule has finished it.
+    bill: dict[str, Any] = field(default_factory=dict)
 
     def to(self, status: str, **members: Any) -> None:
         """Change the status, and other members."""
@@ -86,6 +89,8 @@ class RemoteJob:
     def follow_schedule(self, now: float) -> None:
         while self.schedule and self.schedule[0][0] <= now:
             self.changed, self.status = self.schedule.pop(0)
+            if self.status == "finished":
+                vars(self).update(self.bill)
 
     def described(self) -> dict[str, Any]:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.changed))
@@ -97,6 +102,7 @@ class RemoteJob:
             "updated": stamp,
             "progress": self.progress,
             "usage": self.usage,
+            "costs": self.costs,
             "job_options": self.body.get("job_options"),
         }
         return {name: value for name, value in shown.items() if value is not None}
@@ -109,12 +115,14 @@ class Switches:
     page: int = 0  # jobs in a page of the list; 0: all
     cut: int = 0  # the list ends here without a word; 0: nowhere
     list_off: tuple[str, ...] = ()  # members the list does not show
+    list_also: tuple[str, ...] = ()  # members the list shows beside the usual
     list_hides: set[str] = field(default_factory=set)  # jobs it has not heard of yet
     ghosts: dict[str, str] = field(default_factory=dict)  # deleted jobs it still shows: status
     storm: int = 0  # requests answered 503; -1: all
     storm_code: str = "InfrastructureMaintenance"
     lost_answers: int = 0  # creations that are done and answered 502
     no_login: bool = False  # every token is refused
+    refused: set[str] = field(default_factory=set)  # bearers that have expired
     oldest_token: int = 0  # tokens with a lower number have expired
     start_ignored: bool = False  # starts are taken and nothing happens
     starts_as: str = "running"  # what a job becomes when it is started
@@ -130,6 +138,12 @@ class Switches:
     health: int = 200
     logins: tuple[str, ...] = ("oidc",)
     discovery: bool = True
+    budget: float | None = None  # credits of the user; None: it does not tell
+    issuer: str = ""  # identity provider; empty: the double's own, which only renews
+    client: dict[str, Any] = field(
+        default_factory=lambda: {"id": "client", "grant_types": ["refresh_token"]}
+    )
+    scopes: tuple[str, ...] = ("openid",)
 
 
 class Double:
@@ -139,7 +153,8 @@ class Double:
         self.jobs: dict[str, RemoteJob] = {}
         self.switches = Switches()
         self.url = ""
-        #: (seconds since 1970, method, path, user) of each request.
+        #: (seconds since 1970, method, path, user) of each request; where there is no login, the
+        #: program that asks, with a question mark.
         self.requests: list[tuple[float, str, str, str]] = []
         self.bearers: list[str] = []
         self.options: dict[str, Any] = {}
@@ -178,6 +193,7 @@ class Double:
             ("/health", self._health, ["GET"]),
             ("/credentials/basic", self._credentials, ["GET"]),
             ("/credentials/oidc", self._providers, ["GET"]),
+            ("/me", self._me, ["GET"]),
             ("/jobs", self._list, ["GET"]),
             ("/jobs", self._create, ["POST"]),
             ("/jobs/{job}", self._describe, ["GET"]),
@@ -208,7 +224,9 @@ class Double:
             request = Request(scope, receive)
             bearer = request.headers.get("authorization", "")
             short = path.removeprefix(API)
-            self.requests.append((time.time(), request.method, short, self._user(bearer)))
+            agent = request.headers.get("user-agent", "").partition("/")[0]
+            who = self._user(bearer) if bearer else f"?{agent}"
+            self.requests.append((time.time(), request.method, short, who))
             self.on_request(request.method, short)
             try:
                 self._check(short, bearer)
@@ -227,14 +245,14 @@ class Double:
         if switches.storm:
             switches.storm -= 1 if switches.storm > 0 else 0
             raise Refusal(503, switches.storm_code, "come back later")
-        if not path.startswith("/jobs"):
+        if not path.startswith(("/jobs", "/me")):
             return
         self.bearers.append(bearer)
         if not bearer:
             raise Refusal(401, "AuthenticationRequired", "Unauthorized.")
         number = bearer.rpartition("-")[2]
         expired = number.isdigit() and int(number) < switches.oldest_token
-        if switches.no_login or expired:
+        if switches.no_login or expired or bearer in switches.refused:
             raise Refusal(403, "TokenInvalid", "Authorization token has expired or is invalid.")
 
     def _job(self, request: Request) -> RemoteJob:
@@ -266,6 +284,8 @@ class Double:
         }
         if self.switches.estimates:
             paths["/jobs/{id}/estimate"] = ["GET"]
+        if self.switches.budget is not None:
+            paths["/me"] = ["GET"]
         for login in self.switches.logins:
             paths[f"/credentials/{login}"] = ["GET"]
         return JSONResponse(
@@ -291,15 +311,17 @@ class Double:
         return JSONResponse({"access_token": f"u-{next(self._basic)}"})
 
     async def _providers(self, request: Request) -> Response:
-        client = {"id": "client", "grant_types": ["refresh_token"]}
         provider = {
             "id": "egi",
-            "issuer": f"{self.url}/issuer",
+            "issuer": self.switches.issuer or f"{self.url}/issuer",
             "title": "Issuer",
-            "scopes": ["openid"],
-            "default_clients": [client],
+            "scopes": list(self.switches.scopes),
+            "default_clients": [self.switches.client],
         }
         return JSONResponse({"providers": [provider]})
+
+    async def _me(self, request: Request) -> Response:
+        return JSONResponse({"user_id": "u", "budget": self.switches.budget})
 
     async def _issuer(self, request: Request) -> Response:
         issuer = f"{self.url}/issuer"
@@ -345,7 +367,8 @@ class Double:
             if job.owner == owner and job.id not in switches.list_hides:
                 job.follow_schedule(now)
                 described = job.described()
-                brief = [n for n in _BRIEF if n in described and n not in switches.list_off]
+                shown = {*_BRIEF, *switches.list_also} - {*switches.list_off}
+                brief = [name for name in described if name in shown]
                 entries.append({name: described[name] for name in brief})
         entries += [{"id": name, "status": status} for name, status in switches.ghosts.items()]
         links = []
@@ -389,6 +412,7 @@ class Double:
                 now = time.time()
                 seconds = delays[str(job.body.get("title"))]
                 job.schedule = [(now + after, status) for after, status in seconds]
+                job.bill = self.options.get("bill", {})
         return Response(status_code=202)  # whatever became of it
 
     async def _stop(self, request: Request) -> Response:

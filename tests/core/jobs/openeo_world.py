@@ -24,6 +24,7 @@ GRAPH = {"add": {"process_id": "add", "arguments": {"x": 1, "y": 2}, "result": T
 #: The times of the engine, made short.
 QUICK = Terms(
     pace=Pace(
+        prompt=0.02,
         soonest=0.05,
         longest=0.1,
         round=0.05,
@@ -161,4 +162,5 @@ def finish(remote: RemoteJob) -> None:
             "links": [{"rel": "derived_from", "href": "https://elsewhere.example/item"}],
         },
         usage={"cpu": {"value": 3, "unit": "cpu-seconds"}},
+        costs=2.5,
     )

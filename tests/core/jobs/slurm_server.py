@@ -1,17 +1,17 @@
-"""A real Slurm of one node for the tests: Debian's daemons on loopback, in a temporary folder.
+"""A real Slurm of one node for the tests: that of the local federation, with more ways to it.
 
-munged with its own key, slurmctld, slurmd, slurmrestd with tokens (JWT) on TCP and on a socket,
-and an sshd for one key, which is the cluster's login node. There is no accounting and no cgroup.
-Everything that is written is below one folder; nothing outlives :meth:`SlurmServer.stop`.
+Beside its own socket slurmrestd takes tokens (JWT) on TCP and on a socket, and an sshd for one key
+is the cluster's login node. It has GPUs that are only counted and a partition that takes the
+resources of another. Everything that is written is below one folder; nothing outlives
+:meth:`SlurmServer.stop`.
 
-Debian's packages: ``slurmctld slurmd slurmrestd slurm-client slurm-wlm-jwt-plugin munge
+Debian's packages: those of :mod:`cscale_hub.local.slurm` and ``slurm-wlm-jwt-plugin
 openssh-server`` (``scripts/system-packages.sh slurm``).
 """
 
 from __future__ import annotations
 
 import os
-import pwd
 import secrets
 import shutil
 import signal
@@ -21,62 +21,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
-PACKAGES = {
-    "munged": "munge",
-    "slurmctld": "slurmctld",
-    "slurmd": "slurmd",
-    "slurmrestd": "slurmrestd",
-    "sbatch": "slurm-client",
-    "sshd": "openssh-server",
-    "ssh": "openssh-client",
-}
-_JWT = "auth_jwt.so"
-_PATH = os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin:/sbin"
+from cscale_hub.local.slurm import packages
+from cscale_hub.local.slurm.config import SlurmConfig
+from cscale_hub.local.slurm.daemons import Daemons
+from cscale_hub.local.slurm.slurm_conf import account
 
-SLURM_CONF = """\
-ClusterName=test
-SlurmctldHost=localhost(127.0.0.1)
-SlurmctldPort={controller}
-SlurmUser={user}
-SlurmdUser={user}
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
-CredType=cred/munge
-AuthAltTypes=auth/jwt
-AuthAltParameters=jwt_key={folder}/jwt.key
-CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-MpiDefault=none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU_Memory
-DefMemPerCPU=100
-PreemptType=preempt/partition_prio
-PreemptMode=CANCEL
-SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=1
-AccountingStorageType=accounting_storage/none
-JobCompType=jobcomp/none
-JobAcctGatherType=jobacct_gather/linux
-JobAcctGatherFrequency=1
-JobAcctGatherParams=OverMemoryKill
-MailProg=/bin/true
-ReturnToService=2
-KillWait=1
-MinJobAge={forget}
-MessageTimeout={patience}
-SlurmdParameters=config_overrides
-GresTypes=gpu
-NodeName=n1 NodeAddr=127.0.0.1 NodeHostname=localhost Port={node} CPUs=8 RealMemory=4000 Gres=gpu:2
-PartitionName=short Nodes=n1 Default=YES MaxTime=60 PriorityTier=1 PreemptMode=CANCEL
-PartitionName=first Nodes=n1 MaxTime=UNLIMITED PriorityTier=10 PreemptMode=OFF
-"""
+SSH_PACKAGES = {"sshd": "openssh-server", "ssh": "openssh-client"}
+PARTITIONS = (
+    "PartitionName=short Nodes=n1 Default=YES MaxTime=60 PriorityTier=1 PreemptMode=CANCEL",
+    "PartitionName=first Nodes=n1 MaxTime=UNLIMITED PriorityTier=10 PreemptMode=OFF",
+)
 
 SSHD_CONF = """\
 Port {port}
@@ -96,10 +52,11 @@ SetEnv SLURM_CONF={folder}/slurm.conf PATH={path}
 
 def missing_packages() -> list[str]:
     """The Debian packages that the server needs and this machine has not."""
-    absent = {
-        package for program, package in PACKAGES.items() if not shutil.which(program, path=_PATH)
-    }
-    if not any(Path("/usr/lib").glob(f"*/slurm-wlm/{_JWT}")):
+    absent = set(packages.missing_packages())
+    for name, package in SSH_PACKAGES.items():
+        if not shutil.which(name, path=packages.SEARCH_PATH):
+            absent.add(package)
+    if not packages.plugin_files("auth_jwt.so"):
         absent.add("slurm-wlm-jwt-plugin")
     return sorted(absent)
 
@@ -120,120 +77,67 @@ def until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> 
         time.sleep(0.05)
 
 
-@dataclass
-class SlurmServer:
+class SlurmServer(Daemons):
     """The daemons, and what a client has to know of them."""
 
-    folder: Path
-    forget: int = 300
-    patience: int = 10
-    ports: dict[str, int] = field(default_factory=dict)
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.user = pwd.getpwuid(os.getuid()).pw_name
-        names = ("controller", "node", "rest", "ssh")
+    def __init__(self, folder: Path, forget: int = 300, patience: int = 10) -> None:
+        names = ("health", "controller", "node", "rest", "ssh")
         self.ports = dict(zip(names, _free_ports(len(names)), strict=True))
-        self.environment = {
-            "PATH": _PATH,
-            "HOME": os.environ.get("HOME", "/"),
-            "SLURM_CONF": str(self.folder / "slurm.conf"),
-        }
+        self.folder = folder
+        self.user = account()
+        config = SlurmConfig(
+            port=self.ports["health"],
+            controller_port=self.ports["controller"],
+            node_port=self.ports["node"],
+            data_dir=folder,
+            cpus=8,
+            memory_mb=4000,
+            node_features="Gres=gpu:2",
+            partitions=PARTITIONS,
+            settings={
+                "AuthAltTypes": "auth/jwt",
+                "AuthAltParameters": f"jwt_key={folder}/jwt.key",
+                "DefMemPerCPU": "100",
+                "PreemptType": "preempt/partition_prio",
+                "PreemptMode": "CANCEL",
+                "JobAcctGatherFrequency": "1",
+                "KillWait": "1",
+                "MinJobAge": str(forget),
+                "MessageTimeout": str(patience),
+                "GresTypes": "gpu",
+            },
+        )
+        super().__init__(config, folder / "log")
 
     # -- life ----------------------------------------------------------------------------------
 
     def start(self) -> None:
-        for name in ("state", "spool", "log", "work"):
-            (self.folder / name).mkdir()
-        # munged wants its socket to be within reach of all.
-        self.folder.chmod(0o711)
-        for name, size in (("munge.key", 1024), ("jwt.key", 32)):
-            (self.folder / name).write_bytes(secrets.token_bytes(size))
-            (self.folder / name).chmod(0o600)
-        (self.folder / "slurm.conf").write_text(
-            SLURM_CONF.format(
-                folder=self.folder,
-                user=self.user,
-                forget=self.forget,
-                patience=self.patience,
-                **self.ports,
-            )
-        )
+        (self.folder / "log").mkdir()
+        (self.folder / "jwt.key").write_bytes(secrets.token_bytes(32))
+        (self.folder / "jwt.key").chmod(0o600)
         # Without cgroups the files of devices are only counted.
         for number in range(2):
             (self.folder / f"gpu{number}").touch()
         (self.folder / "gres.conf").write_text(
             f"NodeName=n1 Name=gpu File={self.folder}/gpu[0-1]\n"
         )
-        self.start_munged()
-        self.start_controller()
-        self.start_node()
-        # "idle*" is a node that has not answered yet.
-        until(lambda: self.run("sinfo", "-h", "-N", "-p", "short", "-o", "%T") == "idle\n", "n1")
-        self.start_rest()
+        super().start()
         self.start_ssh()
-
-    def _spawn(self, name: str, *command: str, **more: object) -> None:
-        with (self.folder / "log" / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [shutil.which(command[0], path=_PATH) or command[0], *command[1:]],
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                env={**self.environment, **dict(more)},  # type: ignore[dict-item]
-            )
-
-    def _alive(self, name: str) -> None:
-        process = self.processes[name]
-        if process.poll() is not None:
-            raise AssertionError(f"{name} ended: {self.log(name)[-2000:]}")
 
     def log(self, name: str) -> str:
         return (self.folder / "log" / f"{name}.log").read_text(errors="replace")
 
-    def start_munged(self) -> None:
-        f = self.folder
-        self._spawn(
-            "munged",
-            *("munged", "--foreground", "--num-threads=2", f"--key-file={f}/munge.key"),
-            *(f"--socket={f}/munge.socket", f"--pid-file={f}/munged.pid"),
-            *(f"--seed-file={f}/munge.seed", f"--log-file={f}/log/munged.log"),
-        )
-
-        def there() -> bool:
-            self._alive("munged")
-            return (f / "munge.socket").is_socket()
-
-        until(there, "munged")
-
-    def start_controller(self) -> None:
-        self._spawn("slurmctld", "slurmctld", "-D")
-
-        def there() -> bool:
-            self._alive("slurmctld")
-            return self.code("scontrol", "ping") == 0
-
-        until(there, "slurmctld")
-
-    def start_node(self) -> None:
-        self._spawn("slurmd", "slurmd", "-D", "-N", "n1")
-
     def start_rest(self) -> None:
-        self._spawn(
+        """slurmrestd for tokens, on TCP and on a socket."""
+        self.spawn(
             "slurmrestd",
-            *("slurmrestd", "-f", str(self.folder / "slurm.conf"), "-a", "rest_auth/jwt"),
-            *("-s", "openapi/v0.0.37,openapi/v0.0.38"),
+            *("-f", str(self.config.slurm_conf), "-a", "rest_auth/jwt"),
+            *("-s", ",".join(packages.rest_versions())),
             *(f"127.0.0.1:{self.ports['rest']}", f"unix:{self.rest_socket}"),
             SLURM_JWT="daemon",
-            # It would not run as root, nor as the user of Slurm, which a test is both.
             SLURMRESTD_SECURITY="disable_user_check",
         )
-
-        def there() -> bool:
-            self._alive("slurmrestd")
-            return self.rest_socket.is_socket()
-
-        until(there, "slurmrestd")
+        until(self.rest_socket.is_socket, "slurmrestd")
 
     def start_ssh(self) -> None:
         for name in ("host_key", "user_key", "other_key"):
@@ -247,14 +151,16 @@ class SlurmServer:
         (f / "known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {key}\n")
         _, wrong = (f / "other_key.pub").read_text().split()[:2]
         (f / "wrong_hosts").write_text(f"[127.0.0.1]:{port} {kind} {wrong}\n")
-        (f / "sshd_config").write_text(SSHD_CONF.format(folder=f, port=port, path=_PATH))
+        (f / "sshd_config").write_text(
+            SSHD_CONF.format(folder=f, port=port, path=packages.SEARCH_PATH)
+        )
         if os.getuid() == 0:
             # Where privileges are dropped; Debian makes it when the service starts.
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        self._spawn("sshd", "sshd", "-D", "-e", "-f", str(f / "sshd_config"))
+        self.spawn("sshd", "-D", "-e", "-f", str(f / "sshd_config"))
 
         def there() -> bool:
-            self._alive("sshd")
+            assert self.processes["sshd"].poll() is None, self.log("sshd")[-2000:]
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 return True
             return False
@@ -269,47 +175,18 @@ class SlurmServer:
 
     def stop(self) -> None:
         """End all jobs and daemons."""
-        if "slurmctld" in self.processes:
-            self.code("scancel", "--user", self.user)
-            with suppress(AssertionError):
-                until(lambda: not self.run("squeue", "-h"), "the end of all jobs", 15)
-        for name in ("sshd", "slurmrestd", "slurmctld", "slurmd", "munged"):
-            process = self.processes.pop(name, None)
-            if process is None:
-                continue
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
-        for number in self._left():
-            with suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
-
-    def _left(self) -> Iterator[int]:
-        """Processes with a file of ours open: the steps of jobs whose daemon was killed."""
-        ours = f"{self.folder}/"
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                files = [str(file.readlink()) for file in (process / "fd").iterdir()]
-                if int(process.name) != os.getpid() and any(f.startswith(ours) for f in files):
-                    yield int(process.name)
+        self.end("sshd")
+        super().stop()
 
     # -- what a user and an administrator do ---------------------------------------------------
 
-    def _done(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=60, check=False
-        )
-
     def run(self, *command: str) -> str:
         """A command's output."""
-        return self._done(*command).stdout
+        return self.command(*command).stdout
 
     def code(self, *command: str) -> int:
         """A command's exit status."""
-        return self._done(*command).returncode
+        return self.command(*command).returncode
 
     def token(self) -> str:
         """A token of Slurm for the REST API."""
@@ -321,7 +198,7 @@ class SlurmServer:
 
     @property
     def work(self) -> Path:
-        return self.folder / "work"
+        return self.config.work_dir
 
     @property
     def rest_socket(self) -> Path:

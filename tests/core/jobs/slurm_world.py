@@ -18,6 +18,7 @@ from cscale_core.jobs.store import JobStore
 from cscale_core.site import Site, SlurmCluster
 
 PACE = Pace(
+    prompt=0.05,
     soonest=0.1,
     longest=0.3,
     round=0.2,

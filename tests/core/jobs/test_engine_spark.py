@@ -17,8 +17,10 @@ from pydantic import BaseModel
 
 from cscale_core.errors import InvalidInput
 from cscale_core.jobs import spark_submit
-from cscale_core.jobs.engines import spark as engine_module
-from cscale_core.jobs.engines.spark import SparkEngine, log_entries
+from cscale_core.jobs.engines.spark import SparkEngine, results
+from cscale_core.jobs.engines.spark.local import running as engine_module
+from cscale_core.jobs.engines.spark.output import log_entries
+from cscale_core.jobs.engines.spark.results import Left
 from cscale_core.jobs.manager import JobManager
 from cscale_core.jobs.model import Job, JobSpec, JobStatus
 from cscale_core.jobs.spark_submit import SparkProcess
@@ -28,8 +30,7 @@ from cscale_core.workflows.applications import Application
 
 SUBMIT = f"""#!/bin/sh
 while [ $# -gt 0 ]; do
-  case "$1" in *.py) break ;; esac
-  shift
+  case "$1" in --*) shift 2 ;; *) break ;; esac
 done
 exec {sys.executable} "$@"
 """
@@ -159,7 +160,7 @@ async def test_restarted_server_finds_the_application_running(world: World) -> N
     running = await world.until(job.id, lambda job: job.status == JobStatus.RUNNING)
     pid = running.engine_id
     await world.restart()
-    (world.engine.work_dir(job.id) / "go").touch()
+    (world.engine.local.work_dir(job.id) / "go").touch()
     ended = await world.ended(job.id)
     assert ended.status == JobStatus.FINISHED
     assert ended.engine_id == pid
@@ -175,7 +176,7 @@ async def test_application_that_ended_while_no_server_ran_is_still_a_result(
     job = await world.manager.submit(spec())
     await world.until(job.id, lambda job: job.status == JobStatus.RUNNING)
     await world.manager.stop()
-    process = SparkProcess.attach(world.engine.work_dir(job.id))
+    process = SparkProcess.attach(world.engine.local.work_dir(job.id))
     await asyncio.to_thread(wait_for_end, process)
     world.manager = world.new_manager()
     await world.manager.start()
@@ -188,7 +189,7 @@ async def test_application_that_vanished_is_lost_with_an_explanation(world: Worl
     job = await world.manager.submit(spec())
     await world.until(job.id, lambda job: job.status == JobStatus.RUNNING)
     await world.manager.stop()
-    os.killpg(SparkProcess.attach(world.engine.work_dir(job.id)).pid, signal.SIGKILL)
+    os.killpg(SparkProcess.attach(world.engine.local.work_dir(job.id)).pid, signal.SIGKILL)
     world.manager = world.new_manager()
     await world.manager.start()
     ended = await world.ended(job.id)
@@ -224,7 +225,7 @@ async def test_cancel_stops_the_application(world: World) -> None:
     world.program("say('up'); time.sleep(60)")
     job = await world.manager.submit(spec())
     await world.until(job.id, lambda job: job.status == JobStatus.RUNNING)
-    process = SparkProcess.attach(world.engine.work_dir(job.id))
+    process = SparkProcess.attach(world.engine.local.work_dir(job.id))
     await world.manager.cancel(job.id)
     assert (await world.ended(job.id)).status == JobStatus.CANCELED
     assert process.poll() is not None
@@ -239,7 +240,7 @@ async def test_second_application_waits_and_can_be_canceled_while_it_waits(world
     await world.until(two.id, lambda job: job.status == JobStatus.QUEUED)
     await world.manager.cancel(two.id)
     assert (await world.ended(two.id)).status == JobStatus.CANCELED
-    assert not world.engine.work_dir(two.id).exists()
+    assert not world.engine.local.work_dir(two.id).exists()
     three = await world.manager.submit(spec())
     await world.manager.cancel(one.id)
     await world.ended(one.id)
@@ -250,10 +251,10 @@ async def test_work_folder_goes_with_the_job(world: World) -> None:
     world.program("items()")
     job = await world.manager.submit(spec())
     await world.ended(job.id)
-    assert world.engine.work_dir(job.id).exists()
+    assert world.engine.local.work_dir(job.id).exists()
     await asyncio.sleep(0.1)
     await world.manager.delete(job.id)
-    assert not world.engine.work_dir(job.id).exists()
+    assert not world.engine.local.work_dir(job.id).exists()
 
 
 @pytest.mark.parametrize(
@@ -304,3 +305,99 @@ def test_output_of_an_application_becomes_log_lines() -> None:
         ("debug", "Traceback (most recent call last):"),
         ("debug", '{"not": "ours"}'),
     ]
+
+
+# -- programs of one's own -----------------------------------------------------------------------
+
+PROGRAM = """
+import json, os, sys, time
+from pathlib import Path
+Path(sys.argv[1], "r.txt").write_text(" ".join(sys.argv[2:]))
+Path(sys.argv[1], "_SUCCESS").touch()
+print(os.environ["LEVEL"], json.loads(Path(os.environ["CSCALE_INPUTS"]).read_text()))
+"""
+
+
+def left(work: Any, site: Site, folder: Path, report: Any) -> Left:
+    """What of_folder would bring to a bucket, which is tried on a real one elsewhere."""
+    assets = {path.name: {"href": work.output + path.name} for path in results._files(folder)}
+    return Left([{"id": "r", "assets": assets}])
+
+
+async def test_program_of_ones_own_leaves_its_files(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "of_folder", left)
+    main = world.tmp_path / "mine.py"
+    main.write_text(PROGRAM)
+    item = {"id": "a", "assets": {"B": {"href": "s3://vobucket/x"}}}
+    process = {
+        "main": str(main),
+        "arguments": ["{output}", "--in=/home/test/s3/vobucket/x"],
+        "environment": {"LEVEL": "level-3"},
+    }
+    output = "s3://vobucket/products/mine"
+    job = await world.manager.submit(spec(process=process, inputs=[item], output=output))
+    assert job.spec.title == "mine.py"
+    assert job.spec.backend == "local"
+    ended = await world.ended(job.id)
+    assert ended.status == JobStatus.FINISHED, ended
+    assert ended.results[0]["assets"] == {"r.txt": {"href": f"{output}/r.txt"}}
+    written = world.engine.local.work_dir(job.id) / "output" / "r.txt"
+    assert written.read_text() == "--in=s3://vobucket/x"
+    said = [line.message for line in await world.manager.logs(job.id)]
+    assert any("level-3" in line and "'id': 'a'" in line for line in said)
+
+
+async def test_program_that_is_not_there_is_said(world: World) -> None:
+    ended = await world.ended((await world.manager.submit(spec(process={"main": "/no.py"}))).id)
+    assert ended.error is not None
+    assert "There is no file /no.py" in ended.error.message
+
+
+async def test_time_limit_ends_the_application(world: World) -> None:
+    world.program("say('up'); time.sleep(60)")
+    job = await world.manager.submit(spec(options={"time_limit": "0:00:01"}))
+    ended = await world.ended(job.id)
+    assert ended.status == JobStatus.ERROR
+    assert ended.error is not None
+    assert ended.error.code == "time_limit"
+
+
+async def test_what_spark_is_given(world: World, tmp_path: Path) -> None:
+    submit = tmp_path / "home" / "bin" / "spark-submit"
+    submit.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/given\nexit 7\n')
+    for name in ("a.py", "b.zip", "c.jar"):
+        (tmp_path / name).touch()
+    process = {
+        "main": str(tmp_path / "a.py"),
+        "py_files": [str(tmp_path / "b.zip")],
+        "jars": [str(tmp_path / "c.jar")],
+        "packages": ["org.example:x:1"],
+    }
+    conf = {"spark.sql.shuffle.partitions": "9"}
+    options = {"driver_memory": "2g", "conf": conf}
+    ended = await world.ended(
+        (await world.manager.submit(spec(process=process, options=options))).id
+    )
+    assert ended.error is not None
+    given = (tmp_path / "given").read_text().splitlines()
+    for option, value in (
+        ("--driver-memory", "2g"),
+        ("--py-files", str(tmp_path / "b.zip")),
+        ("--jars", str(tmp_path / "c.jar")),
+        ("--packages", "org.example:x:1"),
+    ):
+        assert given[given.index(option) + 1] == value
+    assert "spark.sql.shuffle.partitions=9" in given
+    assert given[-1] == str(tmp_path / "a.py")
+
+
+async def test_packages_without_a_repository_are_explained(world: World, tmp_path: Path) -> None:
+    submit = tmp_path / "home" / "bin" / "spark-submit"
+    submit.write_text("#!/bin/sh\necho ':: UNRESOLVED DEPENDENCIES ::'\nexit 1\n")
+    (tmp_path / "a.py").touch()
+    process = {"main": str(tmp_path / "a.py"), "packages": ["org.example:x:1"]}
+    ended = await world.ended((await world.manager.submit(spec(process=process))).id)
+    assert ended.error is not None
+    assert ended.error.code == "packages_not_found"

@@ -6,15 +6,16 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cscale_core.errors import Conflict, DamagedData, InvalidInput, NotFound, StorageFull
-from cscale_core.jobs import store as store_module
-from cscale_core.jobs.model import JobSpec, JobStatus, utc_now
-from cscale_core.jobs.store import JobStore
+from cscale_core.errors import Conflict, InvalidInput, NotFound
+from cscale_core.jobs.model import Job, JobSpec, JobStatus, utc_now
+from cscale_core.jobs.store import JobStore, logs, rows
+from cscale_core.jobs.store import store as store_module
 
 
 def spec(**changes: Any) -> JobSpec:
@@ -64,7 +65,7 @@ def test_revisions_go_on_after_a_delete_and_a_restart(store: JobStore) -> None:
     store.close()
     again = JobStore(store.path)
     again.open()
-    assert again.create(spec())[0].revision == 3
+    assert again.create(spec())[0].revision == 4
 
 
 def test_same_key_gives_the_same_job_and_another_job_under_it_is_refused(store: JobStore) -> None:
@@ -92,6 +93,120 @@ def test_ended_job_stays_ended(store: JobStore) -> None:
     with pytest.raises(Conflict):
         store.update(job.id, status=JobStatus.RUNNING)
     assert store.update(job.id, message="still may say something").status == JobStatus.CANCELED
+
+
+def test_every_status_and_its_beginning_are_kept(store: JobStore) -> None:
+    job, _ = store.create(spec())
+    for status in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PAUSED, JobStatus.RUNNING):
+        store.update(job.id, status=status)
+        store.update(job.id, status=status, message="the same")
+    phases = store.update(job.id, status=JobStatus.FINISHED).phases
+    assert [phase.status for phase in phases] == [
+        "created",
+        "queued",
+        "running",
+        "paused",
+        "running",
+        "finished",
+    ]
+    assert [phase.since for phase in phases] == sorted(phase.since for phase in phases)
+
+
+def test_clock_that_is_set_back_makes_no_time_go_back(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, _ = store.create(spec())
+    for hours, status in ((2, "queued"), (-5, "running"), (1, "paused"), (-48, "error")):
+        monkeypatch.setattr(
+            store_module, "utc_now", lambda hours=hours: utc_now() + timedelta(hours=hours)
+        )
+        job = store.update(job.id, status=JobStatus(status))
+    times = [phase.since for phase in job.phases]
+    assert times == sorted(times)
+    assert job.started is not None
+    assert job.ended is not None
+    assert job.created <= job.started <= job.ended <= job.updated
+
+
+def test_times_that_a_back_end_tells_make_no_duration_negative(store: JobStore) -> None:
+    job, _ = store.create(spec())
+    early = utc_now() - timedelta(days=1)
+    job = store.update(job.id, status=JobStatus.RUNNING, started=early)
+    job = store.update(job.id, status=JobStatus.FINISHED, ended=early)
+    assert job.started == job.created
+    assert job.ended == job.started
+
+
+def test_changes_tell_what_was_deleted(store: JobStore) -> None:
+    jobs = [store.create(spec(title=str(number)))[0] for number in range(3)]
+    store.update(jobs[1].id, status=JobStatus.FINISHED)
+    seen = store.changes()
+    assert (seen.whole, seen.revision, len(seen.jobs)) == (True, 4, 3)
+    store.delete(jobs[1].id)
+    store.update(jobs[0].id, message="x")
+    now = store.changes(seen.revision)
+    assert not now.whole
+    assert ([job.id for job in now.jobs], now.deleted) == ([jobs[0].id], [jobs[1].id])
+    assert now.revision == 6
+    nothing = store.changes(now.revision)
+    assert (nothing.jobs, nothing.deleted, nothing.revision) == ([], [], 6)
+
+
+def test_who_asks_for_longer_ago_than_the_marks_gets_the_whole_list(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "DELETION_MARKS", 3)
+    kept, _ = store.create(spec())
+    revisions = []
+    for _ in range(5):
+        job, _ = store.create(spec())
+        store.update(job.id, status=JobStatus.CANCELED)
+        revisions.append(store.update(job.id, message="x").revision)
+        store.delete(job.id)
+    old = store.changes(revisions[0])
+    assert old.whole
+    assert [job.id for job in old.jobs] == [kept.id]
+    recent = store.changes(revisions[2])
+    assert not recent.whole
+    assert len(recent.deleted) == 3
+    assert store.changes(10_000).whole, "a revision that this list never had"
+
+
+def test_log_is_read_by_level(store: JobStore) -> None:
+    job, _ = store.create(spec())
+    levels = ["debug", "info", "warning", "error", "info", "error"]
+    store.append_logs(job.id, [(utc_now(), level, level) for level in levels])
+    assert [line.id for line in store.logs(job.id, level="warning")] == [3, 4, 6]
+    assert [line.id for line in store.logs(job.id, after=3, limit=1, level="error")] == [4]
+    assert len(store.logs(job.id)) == 6
+    with pytest.raises(InvalidInput, match="shouting"):
+        store.logs(job.id, level="shouting")
+
+
+def test_long_list_is_parsed_once(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(30):
+        store.create(spec(title=str(number)))
+    store.list()
+    parsed: list[str] = []
+    real = Job.model_validate
+    monkeypatch.setattr(Job, "model_validate", lambda one: parsed.append(one["id"]) or real(one))
+    assert len(store.list()) == len(store.changes().jobs) == 30
+    assert parsed == []
+    other = JobStore(store.path)
+    changed = other.update(store.list()[7].id, message="by another process")
+    parsed.clear()
+    assert [job.message for job in store.changes(30).jobs] == ["by another process"]
+    assert parsed == [changed.id]
+
+
+def test_parsed_jobs_are_kept_within_a_bound(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "KEPT", 20_000)
+    for _ in range(20):
+        store.create(spec(process={"items": [{"id": "y" * 3000}]}))
+    assert len(store.list()) == 20
+    assert 1 <= len(store._parsed.all()) < 7
 
 
 def test_only_an_ended_job_can_be_deleted(store: JobStore) -> None:
@@ -131,7 +246,7 @@ def test_log_is_read_by_cursor(store: JobStore) -> None:
 def test_log_is_bounded_and_its_cursor_never_goes_back(
     store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "LOG_LINES", 10)
+    monkeypatch.setattr(logs, "LOG_LINES", 10)
     job, _ = store.create(spec())
     for start in range(0, 40, 8):
         store.append_logs(job.id, [(utc_now(), "info", str(start + i)) for i in range(8)])
@@ -143,92 +258,7 @@ def test_log_is_bounded_and_its_cursor_never_goes_back(
 def test_endless_log_line_is_cut(store: JobStore) -> None:
     job, _ = store.create(spec())
     store.append_logs(job.id, [(utc_now(), "info", "x" * 100_000)])
-    assert len(store.logs(job.id)[0].message) < store_module.LOG_LINE_LENGTH + 50
-
-
-@pytest.mark.parametrize("damage", ["header", "page"])
-def test_damaged_list_is_moved_aside_and_nothing_pretends_it_is_empty(
-    store: JobStore, damage: str
-) -> None:
-    for _ in range(50):
-        store.create(spec(title="x" * 150, process={"items": [{"id": "y" * 3000}]}))
-    store.close()
-    data = bytearray(store.path.read_bytes())
-    if damage == "header":
-        data[:100] = b"\xff" * 100
-    else:
-        data[4096 * 3 : 4096 * 20] = b"\x00" * 4096 * 17
-    store.path.write_bytes(data)
-
-    for _ in range(2):  # the second time is a restart of the server
-        again = JobStore(store.path)
-        again.open()
-        assert isinstance(again.problem, DamagedData)
-        assert again.list() == []
-        with pytest.raises(DamagedData, match="moved aside"):
-            again.create(spec())
-        (backup,) = store.path.parent.glob("jobs.sqlite.damaged-*")
-        assert str(backup) in again.problem.hint
-        assert backup.read_bytes() == bytes(data)
-        assert not store.path.exists()
-
-    again.start_anew()
-    assert again.problem is None
-    assert again.create(spec())[1]
-    assert backup.exists()
-
-
-def test_damage_that_shows_while_in_use_is_said_too(store: JobStore) -> None:
-    for _ in range(60):
-        store.create(spec(process={"items": [{"id": "y" * 3000}]}))
-    data = bytearray(store.path.read_bytes())
-    data[4096 * 2 :] = b"\x07" * (len(data) - 4096 * 2)
-    store.path.write_bytes(data)
-    assert store._connection is not None
-    store._connection.execute("PRAGMA shrink_memory")
-    with pytest.raises(DamagedData):
-        store.list()
-    assert store.problem is not None
-    assert list(store.path.parent.glob("jobs.sqlite.damaged-*"))
-
-
-def test_list_of_a_newer_version_is_left_alone(store: JobStore) -> None:
-    store.create(spec())
-    store.close()
-    with sqlite3.connect(store.path) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    before = store.path.read_bytes()
-    again = JobStore(store.path)
-    again.open()
-    assert isinstance(again.problem, InvalidInput)
-    with pytest.raises(InvalidInput, match="newer"):
-        again.create(spec())
-    assert store.path.read_bytes() == before
-
-
-def test_list_in_use_by_another_process_can_be_retried(
-    store: JobStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.1)
-    quick = JobStore(store.path)
-    quick.open()
-    other = sqlite3.connect(store.path, isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(Conflict) as caught:
-        quick.create(spec())
-    assert caught.value.retryable
-    other.execute("ROLLBACK")
-    assert quick.create(spec())[1]
-
-
-def test_full_disk_is_said_and_nothing_is_lost(store: JobStore) -> None:
-    job, _ = store.create(spec())
-    assert store._connection is not None
-    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-    store._connection.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(StorageFull):
-        store.create(spec(process={"items": [{"id": "z" * 100_000}]}))
-    assert [one.id for one in store.list()] == [job.id]
+    assert len(store.logs(job.id)[0].message) < logs.LOG_LINE_LENGTH + 50
 
 
 def test_threads_do_not_lose_changes(store: JobStore) -> None:
@@ -254,7 +284,8 @@ def test_kill_in_the_middle_of_writing_loses_nothing_committed(tmp_path: Path) -
 import os
 from pathlib import Path
 from cscale_core.jobs.model import JobSpec
-from cscale_core.jobs.store import JobStore
+from cscale_core.jobs.store import JobStore, logs, rows
+from cscale_core.jobs.store import store as store_module
 store = JobStore(Path({str(path)!r}))
 for index in range(10_000):
     job, _ = store.create(JobSpec(engine="staging", title=str(index), process={{}}))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cscale_core.errors import Conflict, InvalidInput, NotFound, UpstreamError
-from cscale_core.jobs.engine import JobHandle, Outcome
+from cscale_core.jobs.engine import Engine, JobHandle, Outcome
 from cscale_core.jobs.manager import JobManager
 from cscale_core.jobs.model import Job, JobSpec, JobStatus
 from cscale_core.jobs.store import JobStore
@@ -28,10 +28,11 @@ SITE = Site(
 SPEC = JobSpec(engine="staging", title="t", process={})
 
 
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """Runs whatever the test gives it."""
 
     name = "staging"
+    pausable = True
 
     def __init__(self, script: Callable[[JobHandle], Awaitable[Outcome]]) -> None:
         self.script = script
@@ -47,9 +48,6 @@ class ScriptedEngine:
 
     async def forget(self, job: Job) -> None:
         self.forgotten.append(job.id)
-
-    async def close(self) -> None:
-        """Holds nothing."""
 
 
 async def finish(handle: JobHandle) -> Outcome:
@@ -70,23 +68,22 @@ class World:
     def __init__(self, path: Path, script: Callable[[JobHandle], Awaitable[Outcome]]) -> None:
         self.changes: list[Job] = []
         self.engine = ScriptedEngine(script)
-        self.published: list[Job] = []
         self.manager = JobManager(
             SITE,
             JobStore(path / "jobs.sqlite"),
-            {"staging": self.engine},  # type: ignore[dict-item]  # a scripted engine is one
+            {"staging": self.engine},
             self.changes.append,
-            self._publish,
         )
 
-    async def _publish(self, job: Job) -> str:
-        self.published.append(job)
-        return "report"
+    @property
+    def tasks(self) -> dict[str, Any]:
+        runs = self.manager._list.runs
+        return runs._tasks if runs is not None else {}
 
     async def ended(self, job_id: str) -> Job:
         for _ in range(500):
             job = await self.manager.get(job_id)
-            if job.status.ended and job_id not in self.manager._tasks:
+            if job.status.ended and job_id not in self.tasks:
                 return job
             await asyncio.sleep(0.01)
         raise AssertionError(f"{job} did not end")
@@ -184,13 +181,26 @@ async def test_mistake_in_an_engine_ends_the_job_not_the_manager(tmp_path: Path)
     assert (await world.ended((await world.manager.submit(SPEC)).id)).status == JobStatus.FINISHED
 
 
+@pytest.mark.parametrize("results", [[{"id": object()}], "no list"])
+async def test_end_that_cannot_be_written_down_is_an_error(tmp_path: Path, results: Any) -> None:
+    async def odd(handle: JobHandle) -> Outcome:
+        return Outcome(JobStatus.FINISHED, "done", results)
+
+    world = World(tmp_path, odd)
+    await world.manager.start()
+    ended = await world.ended((await world.manager.submit(SPEC)).id)
+    assert ended.error is not None
+    assert "mistake of ours" in ended.error.message
+    await world.manager.stop()
+
+
 async def test_mistake_of_a_listener_does_not_end_the_job(tmp_path: Path) -> None:
     world = World(tmp_path, finish)
 
     def listener(job: Job) -> None:
         raise RuntimeError("listener")
 
-    world.manager._on_change = listener
+    world.manager._list._on_change = listener
     await world.manager.start()
     assert (await world.ended((await world.manager.submit(SPEC)).id)).status == JobStatus.FINISHED
 
@@ -301,8 +311,9 @@ async def test_only_a_finished_job_with_results_is_published(tmp_path: Path) -> 
         await world.manager.publish(running.id)
     world.engine.script = finish
     done = await world.ended((await world.manager.submit(SPEC)).id)
-    assert await world.manager.publish(done.id) == "report"
-    assert [job.id for job in world.published] == [done.id]
+    sharing = await world.manager.publish(done.id)
+    assert sharing.spec.process == {"job": done.id, "assets": None, "register": True}
+    assert (await world.manager.publish(done.id)).id == sharing.id
 
     async def nothing(handle: JobHandle) -> Outcome:
         return Outcome(JobStatus.FINISHED)
@@ -314,30 +325,18 @@ async def test_only_a_finished_job_with_results_is_published(tmp_path: Path) -> 
     await world.manager.stop()
 
 
-async def test_damaged_list_starts_read_only_and_says_so(tmp_path: Path) -> None:
-    (tmp_path / "jobs.sqlite").write_bytes(b"not a database, surely" * 1000)
-    world = World(tmp_path, finish)
-    await world.manager.start()
-    assert world.manager.problem is not None
-    assert await world.manager.list() == []
-    with pytest.raises(type(world.manager.problem), match="moved aside"):
-        await world.manager.submit(SPEC)
-
-
 SERVER = """
 import asyncio, os, sys
 from pathlib import Path
-from cscale_core.jobs.engine import JobHandle, Outcome
+from cscale_core.jobs.engine import Engine, JobHandle, Outcome
 from cscale_core.jobs.manager import JobManager
 from cscale_core.jobs.model import JobSpec, JobStatus
 from cscale_core.jobs.store import JobStore
 from cscale_core.site import Catalogue, S3Site, Site
 
-class Engine:
+class Scripted(Engine):
     name = "staging"
     async def check(self, spec): return spec
-    async def forget(self, job): pass
-    async def close(self): pass
     async def run(self, handle):
         print("run", handle.job.id, flush=True)
         if {die!r} == "in engine":
@@ -350,7 +349,7 @@ async def main():
     told = lambda job: print("told", job.id, flush=True)
     if {die!r} == "before engine":
         told = lambda job: os.kill(os.getpid(), 9)
-    manager = JobManager(site, JobStore(Path({path!r})), {{"staging": Engine()}}, told)
+    manager = JobManager(site, JobStore(Path({path!r})), {{"staging": Scripted()}}, told)
     await manager.start()
     await manager.submit(JobSpec(engine="staging", title="t", process={{}}), "key")
     await asyncio.sleep(3600)

@@ -90,6 +90,68 @@ async def test_deleted_job_that_the_list_shows_as_finished_is_lost(world: World)
     assert (await world.manager.get(second.id)).status == JobStatus.RUNNING
 
 
+async def described_at_the_end(world: World, number: int) -> int:
+    """Descriptions of a job that finishes beside one that goes on."""
+    running, remote = await world.running(title=f"job {number}")
+    # Two are followed, so the list is the cheaper way.
+    await until(lambda: world.double.count("GET", "/jobs") > 1)
+    lists = world.double.count("GET", "/jobs")
+    await until(lambda: world.double.count("GET", "/jobs") > lists + 1)
+    described = world.double.count("GET", f"/jobs/{remote.id}")
+    finish(remote)
+    if "usage" in world.double.switches.list_off:
+        remote.usage, remote.costs = None, None
+    ended = await world.ended(running.id)
+    assert ended.status == JobStatus.FINISHED
+    assert ended.results
+    return world.double.count("GET", f"/jobs/{remote.id}") - described
+
+
+async def test_finished_job_is_described_as_long_as_that_tells_more_than_the_list(
+    make_world: Maker,
+) -> None:
+    world = await make_world(details=3600.0)
+    await world.running(title="goes on")
+    described = [await described_at_the_end(world, number) for number in range(4)]
+    assert 0 not in described
+    jobs = [job for job in await world.manager.list() if job.status == JobStatus.FINISHED]
+    assert {job.costs for job in jobs} == {2.5}
+
+
+@pytest.mark.parametrize("how", ["list shows usage", "no usage at all"])
+async def test_finished_job_is_not_described_where_the_list_tells_all(
+    make_world: Maker, how: str
+) -> None:
+    world = await make_world(details=3600.0)
+    if how == "list shows usage":
+        world.double.switches.list_also = ("usage", "costs")
+    else:
+        world.double.switches.list_off = ("usage",)  # nor does the description, see above
+    await world.running(title="goes on")
+    described = [await described_at_the_end(world, number) for number in range(4)]
+    assert described[2:] == [0, 0]
+    assert (described[0] == 0) == (how == "list shows usage")
+    if how == "list shows usage":
+        jobs = [job for job in await world.manager.list() if job.status == JobStatus.FINISHED]
+        assert [job.usage["cpu"]["value"] for job in jobs] == [3, 3, 3, 3]
+
+
+async def test_deleted_job_that_the_list_shows_as_finished_is_lost_also_when_nothing_is_described(
+    make_world: Maker,
+) -> None:
+    world = await make_world(details=3600.0)
+    world.double.switches.list_off = ("usage",)
+    await world.running(title="goes on")
+    for number in range(2):
+        await described_at_the_end(world, number)
+    ghost, remote = await world.running(title="ghost")
+    described = world.double.count("GET", f"/jobs/{remote.id}")
+    world.double.switches.ghosts[remote.id] = "finished"
+    del world.double.jobs[remote.id]
+    assert (await world.ended(ghost.id)).status == JobStatus.LOST
+    assert world.double.count("GET", f"/jobs/{remote.id}") == described
+
+
 async def test_unknown_for_a_moment_is_not_lost(make_world: Maker) -> None:
     world = await make_world(misses=1000)
     running, remote = await world.running()

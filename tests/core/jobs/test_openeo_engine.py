@@ -14,6 +14,7 @@ from openeo_world import GRAPH, KeptTokens, Tokens, World, backend, finish, spec
 from cscale_core.backends import OpenEOBackend
 from cscale_core.errors import Conflict, InvalidInput
 from cscale_core.jobs.engines.openeo.results import items_of_results
+from cscale_core.jobs.engines.openeo.sightings import Sighting
 from cscale_core.jobs.model import Job, JobStatus, utc_now
 from cscale_core.jobs.store import JobStore
 from cscale_core.site import Site
@@ -44,7 +45,8 @@ async def test_job_goes_to_the_back_end_and_its_results_come_back_as_an_item(
     finish(remote)
     ended = await world.ended(running.id)
     assert ended.status == JobStatus.FINISHED
-    assert ended.usage["usage"]["cpu"]["value"] == 3
+    assert ended.usage["cpu"]["value"] == 3
+    assert ended.costs == 2.5
     (item,) = ended.results
     assert set(item["assets"]) == {"slope"}
     asset = item["assets"]["slope"]
@@ -72,6 +74,58 @@ async def test_each_request_carries_a_token_of_its_own(world: World) -> None:
     bearers = world.double.bearers
     assert all(bearer.startswith("Bearer oidc/egi/u-openeo-") for bearer in bearers)
     assert len(set(bearers)) == len(bearers)
+
+
+async def test_costs_so_far_are_told_while_a_job_runs(world: World) -> None:
+    running, remote = await world.running()
+    remote.costs, remote.usage = 1.5, {"cpu": {"value": 1, "unit": "cpu-seconds"}}
+    seen = await world.until(running.id, lambda job: job.costs == 1.5)
+    assert seen.status == JobStatus.RUNNING
+    assert seen.usage == remote.usage
+    remote.say("no memory", "error")
+    remote.to("error", costs=3)
+    ended = await world.ended(running.id)
+    assert (ended.status, ended.costs) == (JobStatus.ERROR, 3.0)
+
+
+@pytest.mark.parametrize("nonsense", ["free", -1, True, [], float("1e400")])
+async def test_costs_that_are_no_figure_are_left_out(world: World, nonsense: Any) -> None:
+    assert Sighting.of({"status": "running", "costs": nonsense, "usage": "much"}) == Sighting(
+        "running"
+    )
+
+
+async def test_server_that_stops_leaves_remote_jobs_alone(world: World) -> None:
+    running, remote = await world.running()
+    asked = len(world.double.requests)
+    await world.manager.stop()
+    assert world.double.count("DELETE") == 0
+    assert remote.status == "running"
+    left = {task.get_name() for task in asyncio.all_tasks()} & {"watch", "openeo logs"}
+    assert left == set()
+    await asyncio.sleep(0.3)
+    assert len(world.double.requests) <= asked + 4  # those under way in threads
+    await world.restart()
+    assert (await world.manager.get(running.id)).status == JobStatus.RUNNING
+
+
+async def test_place_for_the_results_is_refused(world: World) -> None:
+    with pytest.raises(InvalidInput, match="keeps the results"):
+        await world.submit(output="s3://vobucket/users/utest/mine/")
+
+
+async def test_area_and_period_of_a_job_are_those_its_graph_loads(world: World) -> None:
+    extent = {"west": -6, "south": 36, "east": -5, "north": 37}
+    arguments = {"id": "S2", "spatial_extent": extent, "temporal_extent": ["2019-01-01", None]}
+    graph = {"load": {"process_id": "load_collection", "arguments": arguments, "result": True}}
+    checked = await world.engine.check(spec(process={"process_graph": graph}))
+    assert checked.area is not None
+    assert checked.area["type"] == "Polygon"
+    assert checked.period == "2019-01-01T00:00:00Z/.."
+    point = {"type": "Point", "coordinates": [1, 2]}
+    stated = spec(process={"process_graph": graph}, area=point, period="2020-01-01/2021-01-01")
+    checked = await world.engine.check(stated)
+    assert (checked.area, checked.period) == (point, "2020-01-01/2021-01-01")
 
 
 async def test_log_lines_come_once_each_in_order(world: World) -> None:

@@ -193,6 +193,25 @@ async def test_back_end_is_online_also_when_the_session_is_over(make_world: Make
     assert state.online
 
 
+@pytest.mark.parametrize(("login", "limits"), [(True, {"budget": 12.5}), (False, {})])
+async def test_credits_that_are_left_are_the_limit_of_the_budget(
+    make_world: Maker, login: bool, limits: dict[str, Any]
+) -> None:
+    world = await make_world()
+    world.double.switches.budget = 12.5
+    world.tokens.ended = not login
+    (state,) = await world.engine.backends()
+    assert state.online
+    assert state.limits == limits
+
+
+async def test_back_end_is_told_which_program_asks(make_world: Maker) -> None:
+    world = await make_world()
+    await world.engine.backends()
+    asking = {who for _, _, path, who in world.double.requests if path == "/health"}
+    assert asking == {"?cscale"}
+
+
 async def test_back_end_that_is_not_well_is_not_online(make_world: Maker) -> None:
     world = await make_world()
     world.double.switches.health = 503
@@ -274,6 +293,20 @@ async def test_login_that_nobody_kept_is_asked_for(
     waiting = await world.until(job.id, lambda job: "not sent yet" in job.message)
     assert "no valid login kept" in waiting.message
     assert world.double.count("POST", "/jobs") == 0
+
+
+async def test_login_that_is_kept_later_is_found_without_a_restart(
+    make_world: Maker, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENEO_DATA_HOME", str(home))
+    monkeypatch.setenv("XDG_DATA_HOME", str(home))
+    world = await make_world(audience="", auth="stored")
+    (state,) = await world.engine.backends()
+    assert state.online
+    job = await world.submit()
+    await world.until(job.id, lambda job: "no valid login kept" in job.message)
+    auth.RefreshTokenStore().set_refresh_token(f"{world.double.url}/issuer", "client", "refresh-0")
+    await world.until(job.id, lambda job: job.status == JobStatus.RUNNING)
 
 
 async def test_user_name_that_is_missing_is_asked_for(make_world: Maker, home: Path) -> None:

@@ -11,9 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cscale_core.errors import CScaleError, NotFound, UpstreamError
-from cscale_core.jobs.polling import Backoff, Limiter, Looked, Pace, Places, Watch
+from cscale_core.jobs.polling import (
+    Backoff,
+    Durations,
+    Limiter,
+    Looked,
+    Looker,
+    Pace,
+    Places,
+    Watch,
+)
 
 QUICK = Pace(
+    prompt=0.01,
     soonest=0.02,
     longest=0.05,
     round=0.02,
@@ -25,7 +35,7 @@ QUICK = Pace(
 )
 
 
-class Service:
+class Service(Looker[str]):
     """Says of each job what the test put there."""
 
     def __init__(self, price: int = 1) -> None:
@@ -34,6 +44,13 @@ class Service:
         self.fails: Exception | None = None
         self.price = price
         self.looks: list[tuple[list[str], list[str]]] = []
+        self.done: float | None = None
+
+    def phase(self, state: str) -> str:
+        return state
+
+    def progress(self, state: str) -> float | None:
+        return self.done
 
     def cost(self, jobs: int) -> int:
         return min(jobs, self.price)
@@ -50,22 +67,45 @@ class Service:
 
 def test_job_is_asked_for_less_often_as_it_grows_old() -> None:
     pace = Pace()
-    ages = (0, 16, 80, 240, 480, 86_400)
-    assert [pace.alone(age) for age in ages] == [2.0, 2.0, 10.0, 30.0, 60.0, 60.0]
+    ages = (0, 4, 16, 80, 240, 480, 86_400)
+    assert [pace.alone(age) for age in ages] == [5.0, 8.0, 9.5, 9.5, 12.0, 24.0, 60.0]
+
+
+def test_job_is_asked_for_more_often_when_its_end_is_near_and_less_when_it_is_far() -> None:
+    pace = Pace()
+    assert pace.alone(480, left=20) == 10.0
+    assert pace.alone(480, left=0) == 6.0
+    assert pace.alone(80, left=70) == 35.0
+    assert pace.alone(80, left=1e6) == 38.0
+    assert pace.alone(3600, left=1e6) == 60.0
+    assert pace.alone(5, left=0) == 5.0
+
+
+def test_durations_expect_a_quarter_of_those_that_came_so_far() -> None:
+    durations = Durations()
+    for seconds in (10, 100, 110, 120, 130, 140, 150, 160):
+        durations.add("running", seconds)
+    assert durations.left("running", 20) == 90
+    assert durations.left("running", 125) is None  # four came this far
+    assert durations.left("running", 118) == pytest.approx(12)
+    assert durations.left("queued", 5) is None
 
 
 def test_round_over_many_jobs_costs_no_more_than_asking_for_each() -> None:
     pace = Pace()
-    assert pace.together([3600] * 1000, 1) == pace.round
-    assert pace.together([3600] * 6, 1) == pytest.approx(10.0)
-    assert pace.together([3600], 1) == 60.0
-    assert pace.together([3600] * 5 + [0], 1) == pace.round / 2
+    old, young = pace.alone(3600), pace.alone(0)
+    assert pace.together([old] * 1000, 1) == 2.0  # half of the rate
+    assert pace.together([old] * 32, 1) == pace.round / 2
+    assert pace.together([old] * 4, 1) == pytest.approx(15.0)
+    assert pace.together([old], 1) == 60.0
+    assert pace.together([old] * 5 + [young], 1) == young
 
 
 @given(st.lists(st.floats(0, 1e6), max_size=1000), st.integers(1, 200))
 def test_rounds_stay_below_the_rate_whatever_is_followed(ages: list[float], cost: int) -> None:
     pace = Pace()
-    assert cost / pace.together(ages, cost) <= 0.5 * pace.rate + 1e-9
+    waits = [pace.alone(age) for age in ages]
+    assert cost / pace.together(waits, cost) <= 0.5 * pace.rate + 1e-9
 
 
 def test_back_off_doubles_with_jitter_up_to_a_bound_and_begins_anew() -> None:
@@ -238,12 +278,82 @@ async def test_intervals_of_a_watch_have_jitter() -> None:
         return await look(due, followed)
 
     service.look = timed  # type: ignore[method-assign]
-    watch = Watch(service, Pace(**{**QUICK.__dict__, "round": 0.1, "young": 0.0}))
+    watch = Watch(service, Pace(**{**QUICK.__dict__, "round": 0.1}))
     for name in "abc":
-        watch.follow(name)
+        watch.follow(name, age=100)
     while len(moments) < 8:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
     await watch.close()
     between = [later - earlier for earlier, later in pairwise(moments)]
-    assert min(between) >= 0.085
+    assert min(between) >= 0.035
     assert max(between) - min(between) > 0.002
+
+
+@pytest.mark.parametrize("how", ["progress", "durations"])
+async def test_far_end_makes_a_job_be_asked_for_less(how: str) -> None:
+    service = Service()
+    pace = Pace(soonest=0.02, longest=60.0, round=0.05, slowing=1e9, rate=1e4, burst=1e4)
+    watch = Watch(service, pace)
+    service.said = {"a": "running"}
+    if how == "progress":
+        service.done = 0.001
+    else:
+        for _ in range(5):
+            watch.durations.add("running", 3600.0)
+    job = watch.follow("a")
+    assert await job.news(5)
+    await asyncio.sleep(1.0)
+    looks = len(service.looks)
+    await watch.close()
+    # By its age alone it is asked for 20 times a second.
+    assert looks <= 10
+
+
+async def test_what_was_asked_of_a_job_is_looked_for_at_once() -> None:
+    service = Service()
+    pace = Pace(prompt=0.01, soonest=600.0, longest=600.0, round=600.0, rate=1e4, burst=1e4)
+    for name in ("a", "b"):
+        service.said[name] = "running"
+    watch = Watch(service, pace)
+    jobs = [watch.follow(name, age=3600) for name in service.said]
+    for job in jobs:
+        assert await job.news(5)
+    service.said["a"] = "canceled"
+    watch.hurry("a")
+    assert await jobs[0].news(5)
+    assert jobs[0].state == "canceled"
+    await watch.close()
+
+
+async def test_watch_remembers_how_long_phases_took() -> None:
+    service = Service()
+    watch = Watch(service, QUICK)
+    service.said = {"a": "queued"}
+    job = watch.follow("a")
+    for said in ("running", "finished"):
+        await job.news(5)
+        await asyncio.sleep(0.1)
+        service.said = {"a": said}
+    await job.news(5)
+    await watch.close()
+    for phase in ("queued", "running"):
+        for _ in range(4):
+            watch.durations.add(phase, 1e6)
+        left = watch.durations.left(phase, 0.0)
+        assert left is not None
+        assert left >= 0.1
+
+
+async def test_new_login_ends_the_wait_for_the_next_attempt() -> None:
+    service = Service()
+    watch = Watch(service, Pace(**{**QUICK.__dict__, "retry": 600.0, "retry_longest": 600.0}))
+    service.said = {"a": "running"}
+    service.fails = UpstreamError("down", retryable=True)
+    job = watch.follow("a")
+    assert await job.news(5)
+    assert job.trouble is not None
+    service.fails = None
+    watch.encourage()
+    assert await job.news(5)
+    assert job.trouble is None
+    await watch.close()

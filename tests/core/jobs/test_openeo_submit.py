@@ -186,7 +186,7 @@ async def test_cancel_while_nobody_knows_whether_it_was_created_stops_it_there(
     store = world.manager.store
     store.open()
     (job,) = store.list()
-    store.set_state(job.id, {**store.state(job.id), "cancel": True})
+    store.want(job.id, "cancel", "canceling")
     await world.manager.start()
     assert (await world.ended(job.id)).status == JobStatus.CANCELED
     await until(lambda: remote.status == "canceled")

@@ -162,12 +162,14 @@ async def test_array_shows_how_many_tasks_have_ended(world: World) -> None:
 
 
 async def test_job_waits_for_another_of_ours(world: World) -> None:
-    first = await world.submit("bash", "-c", "sleep 1.5; echo one > $CSCALE_WORK/../said")
+    script = "until [ -e $CSCALE_WORK.go ]; do sleep 0.1; done; echo one > $CSCALE_WORK/../said"
+    first = await world.submit("bash", "-c", script)
     second = await world.submit(
         "bash", "-c", "cat $CSCALE_WORK/../said", dependency={"afterok": [first.id]}
     )
     waits = await world.until(second.id, lambda job: "depends" in job.message)
     assert waits.status == JobStatus.QUEUED
+    (world.server.work / f"{first.id}.go").touch()
     assert (await world.ended(second.id)).status == JobStatus.FINISHED
     assert (await world.ended(first.id)).status == JobStatus.FINISHED
     assert "one" in await world.log(second.id)

@@ -15,10 +15,10 @@ from slurm_world import World
 from cscale_core.addresses import ObjectAddress
 from cscale_core.errors import StorageFull, UpstreamError
 from cscale_core.jobs.engines.slurm import collect, following
-from cscale_core.jobs.engines.slurm.collect import asset_key
 from cscale_core.jobs.model import Job, JobSpec, JobStatus
 from cscale_core.objects import ObjectHead
 from cscale_core.site import Site
+from cscale_core.workflows.results.files import asset_key
 
 pytestmark = pytest.mark.slurm
 

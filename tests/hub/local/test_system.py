@@ -35,7 +35,7 @@ def running(program: str, **environment: str) -> Iterator[int]:
 
 
 def test_every_offer_says_what_it_is_good_for() -> None:
-    for offer in (system.fuse(), system.java(), system.postgresql()):
+    for offer in (system.fuse(), system.java(), system.postgresql(), system.slurm()):
         assert offer.detail
         assert offer.adds
 

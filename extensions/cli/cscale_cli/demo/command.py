@@ -15,7 +15,8 @@ from rich.console import Console
 
 from cscale_cli.demo.plan import Question, question_of_folder
 from cscale_cli.demo.report import Report
-from cscale_cli.demo.session import HubSession, JourneyError
+from cscale_cli.demo.session import HubSession
+from cscale_cli.hub_login import JourneyError
 from cscale_core.errors import CScaleError, InvalidInput
 from cscale_hub.local.archive import simulate
 from cscale_hub.local.lifecycle import Federation, FederationError

@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,9 @@ from cscale_cli.demo.compare import Outputs, compare, read_outputs
 from cscale_cli.demo.plan import Plan, Question, choose
 from cscale_cli.demo.reference import AquaMonitor, aqua_monitor
 from cscale_cli.demo.report import Report, StepView
-from cscale_cli.demo.session import HubSession, JourneyError
-from cscale_core.client import Workspace
+from cscale_cli.demo.session import HubSession
+from cscale_cli.hub_login import JourneyError
+from cscale_core.client import Job, Workspace
 from cscale_core.grids import Grid
 from cscale_core.raster import Source, read
 from cscale_core.workflows.aqua_monitor import AquaMonitorParameters, process_graph
@@ -44,15 +44,13 @@ PATIENCE = 600.0
 
 @dataclass
 class JobsSeen:
-    """What the event stream said of the jobs, so that waiting needs no hurried polling."""
+    """How many changes of jobs the event stream told."""
 
-    changed: Event = field(default_factory=Event)
     count: int = 0
 
     def receive(self, event: dict[str, Any]) -> None:
         if "revision" in event and "id" in event:
             self.count += 1
-            self.changed.set()
 
 
 class Journey:
@@ -170,8 +168,7 @@ class Journey:
     def _stage(self, plan: Plan) -> list[dict[str, Any]]:
         with self.report.step("stage to the bucket") as view:
             job = self.workspace.stage(list(plan.items), plan.assets, register=False)
-            ended = self._follow(job, view)
-            staged: list[dict[str, Any]] = ended["results"]
+            staged = self._follow(job, view).results().items
             sizes = [
                 int(asset.get("file:size", 0)) for item in staged for asset in _data(item, plan)
             ]
@@ -204,73 +201,56 @@ class Journey:
             }
         )
 
-    def _openeo(self, parameters: AquaMonitorParameters) -> dict[str, Any]:
+    def _openeo(self, parameters: AquaMonitorParameters) -> Job:
         with self.report.step("Aqua Monitor by openEO") as view:
+            jobs = self.workspace.jobs
             return self._run(
-                self.workspace.submit(
-                    "openeo", {"process_graph": process_graph(parameters)}, "Aqua Monitor (openEO)"
-                ),
-                view,
+                jobs.openeo(process_graph(parameters), title="Aqua Monitor (openEO)"), view
             )
 
     def _spark(
         self, parameters: AquaMonitorParameters, plan: Plan, staged: list[dict[str, Any]]
-    ) -> dict[str, Any]:
+    ) -> Job:
         with self.report.step("Aqua Monitor by PySpark") as view:
-            arguments = {"parameters": parameters.model_dump(mode="json"), "items": staged}
-            return self._run(
-                self.workspace.submit(
-                    "spark",
-                    {"application": "aqua-monitor", "arguments": arguments},
-                    "Aqua Monitor (PySpark)",
-                ),
-                view,
+            job = self.workspace.jobs.spark(
+                "aqua-monitor",
+                parameters=parameters.model_dump(mode="json"),
+                items=staged,
+                title="Aqua Monitor (PySpark)",
             )
+            return self._run(job, view)
 
-    def _run(self, job: dict[str, Any], view: StepView) -> dict[str, Any]:
+    def _run(self, job: Job, view: StepView) -> Job:
         before = self.jobs.count
-        ended = self._follow(job, view)
-        lines = list(self.workspace.logs(ended["id"]))
-        files = [asset for item in ended["results"] for asset in item["assets"].values()]
+        self._follow(job, view)
+        lines = list(job.logs(level="debug"))
+        files = job.results().addresses()
         events = self.jobs.count - before
-        view.say(f"job {ended['id']}: {len(files)} files, {len(lines)} log lines, {events} events")
+        view.say(f"job {job.id}: {len(files)} files, {len(lines)} log lines, {events} events")
         if not events:
             raise JourneyError("the job changed and no event said so")
         if not lines:
             raise JourneyError("the job left no log")
-        return ended
+        return job
 
-    def _follow(self, job: dict[str, Any], view: StepView) -> dict[str, Any]:
-        deadline = time.monotonic() + PATIENCE
-
-        def tell(job: dict[str, Any]) -> None:
-            view.say(f"{job['status']}: {job['message']}" if job["message"] else job["status"])
-            view.share(job["progress"])
-
-        def pause() -> None:
-            if time.monotonic() > deadline:
-                raise JourneyError(f"job {job['id']} had not ended after {PATIENCE:.0f} s")
-            self.jobs.changed.wait(timeout=3)
-            self.jobs.changed.clear()
+    def _follow(self, job: Job, view: StepView) -> Job:
+        def tell(job: Job) -> None:
+            view.say(f"{job.status}: {job.message}" if job.message else str(job.status))
+            view.share(job.progress)
 
         try:
-            return self.workspace.follow(job, tell, pause=pause)
+            return job.wait(PATIENCE, progress=tell)
         finally:
-            self._keep_log(job["id"])
+            self._keep_log(job)
 
-    def _keep_log(self, identifier: str) -> None:
+    def _keep_log(self, job: Job) -> None:
         text = "".join(
-            f"{line['time']} {line['level']:<7} {line['message']}\n"
-            for line in self.workspace.logs(identifier)
+            f"{line.time} {line.level:<7} {line.message}\n" for line in job.logs(level="debug")
         )
-        (self.folder / f"job-{identifier}.log").write_text(text, encoding="utf-8")
+        (self.folder / f"job-{job.id}.log").write_text(text, encoding="utf-8")
 
-    def _outputs(self, job: dict[str, Any], plan: Plan) -> Outputs:
-        paths = {
-            Path(asset["href"]).name: asset["href"]
-            for item in job["results"]
-            for asset in item["assets"].values()
-        }
+    def _outputs(self, job: Job, plan: Plan) -> Outputs:
+        paths = {Path(href).name: href for href in job.results().addresses()}
 
         def fetch(name: str) -> bytes:
             if name not in paths:
@@ -280,7 +260,7 @@ class Journey:
         return read_outputs(fetch, plan.labels)
 
     def _compare(
-        self, plan: Plan, found: list[dict[str, Any]], jobs: dict[str, dict[str, Any]]
+        self, plan: Plan, found: list[dict[str, Any]], jobs: dict[str, Job]
     ) -> AquaMonitor:
         with self.report.step("compare with NumPy") as view:
             view.say("computing the reference on whole scenes")
@@ -315,12 +295,12 @@ class Journey:
                 raise JourneyError(f"the engines differ: {self.report.comparison}")
             return reference
 
-    def _publish(self, jobs: dict[str, dict[str, Any]]) -> None:
+    def _publish(self, jobs: dict[str, Job]) -> None:
         with self.report.step("publish the results") as view:
             published = []
             for job in jobs.values():
-                answer = self.workspace.publish(job["id"])
-                published += [outcome["id"] for outcome in answer["items"]]
+                copied = self._follow(job.publish(), view)
+                published += [item["id"] for item in copied.results()]
             answer = self.workspace.search(ids=published, limit=100, providers=["catalogue"])
             seen = {item["id"] for item in answer["items"]}
             if missing := set(published) - seen:

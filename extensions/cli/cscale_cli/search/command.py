@@ -24,10 +24,10 @@ from cscale_cli.search.question import question
 from cscale_cli.search.report import Outcome, show_report
 from cscale_cli.search.sites import find_site
 from cscale_cli.search.table import Row, row, show_items
-from cscale_cli.search.terminal import plain
 from cscale_core.catalog.query import SearchQuery
 from cscale_core.errors import CScaleError
 from cscale_core.site import Site
+from cscale_core.untrusted import plain
 
 _NOBODY_ANSWERED = 1
 _NOT_UNDERSTOOD = 2

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from cscale_cli.search.terminal import plain
 from cscale_core.catalog.report import Found, ProviderReport
+from cscale_core.untrusted import plain
 
 _EVERY = 100
 

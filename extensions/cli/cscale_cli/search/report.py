@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from cscale_cli.search.terminal import plain, written
+from cscale_cli.terminal import written
 from cscale_core.catalog.report import ProviderReport
+from cscale_core.untrusted import plain
 
 _FAILED = frozenset({"error", "timeout", "unsupported"})
 _MARKS = {"ok": ("✓", "green"), "skipped": ("–", "dim")}

@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cscale_cli.search.terminal import plain, shortened
+from cscale_cli.terminal import shortened
 from cscale_core.catalog.interval import item_interval
 from cscale_core.catalog.items import PROVIDER_MEMBER
 from cscale_core.catalog.mirrors import MIRRORS_MEMBER
+from cscale_core.untrusted import plain
 
 HEADINGS = ("id", "date", "cloud", "collection", "provider")
 _GAP = 2

@@ -2,7 +2,9 @@
 
 First everything is planned (:func:`plan`: names, sources, sizes), then done (:func:`stage`). An
 item's ``item.json`` is its mark of publication: it is written after *every* file of the whole
-plan has arrived and was verified. What arrived before a failure is kept and not fetched again.
+plan has arrived and was verified. What arrived before a failure is kept and not fetched again. With
+notes (:mod:`cscale_core.ingest.notes`) a staging can also rest, or be killed, in the middle of a
+file, and go on there.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import asyncio
 import copy
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -31,9 +33,13 @@ from cscale_core.catalog.mirrors import MIRRORS_MEMBER
 from cscale_core.errors import Conflict, CScaleError, DamagedData, InvalidInput, NotFound
 from cscale_core.http import origin, site_egress
 from cscale_core.ingest.checksums import FILE_EXTENSION
+from cscale_core.ingest.download import Renew
+from cscale_core.ingest.files import PlannedFile, StoredFile, stated_checksum
 from cscale_core.ingest.names import ITEM_FILE, asset_names, item_prefix
-from cscale_core.ingest.transfer import PlannedFile, StoredFile, Transfer, stated_checksum
-from cscale_core.objects import ObjectStore
+from cscale_core.ingest.notes import StagingNotes
+from cscale_core.ingest.pace import Pace
+from cscale_core.ingest.transfer import OneAtATime, Transfer
+from cscale_core.objects import PART_SIZE, ObjectStore
 from cscale_core.site import Grant, Site
 
 CONCURRENT_FILES = 4
@@ -43,6 +49,9 @@ _LOOK_EVERY = 0.2
 _MEMBERS = ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "properties")
 _KEPT_LINKS = frozenset({"derived_from", "via", "license", "cite-as", "describedby"})
 _SOURCE_FIELDS = ("href", "alternate", "alternate:name", "auth:refs", "storage:refs")
+
+
+Finish = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class Progress(Protocol):
@@ -60,9 +69,15 @@ class Progress(Protocol):
 
 
 class StagingCanceled(Conflict):
-    """The user stopped the staging; what arrived is kept, nothing was published."""
+    """The user stopped the staging; files that arrived are kept, nothing was published."""
 
     code = "canceled"
+
+
+class StagingPaused(Conflict):
+    """The user paused the staging; with its notes it goes on where it stopped."""
+
+    code = "paused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,32 +264,37 @@ class _Counter:
 
     def __init__(self, staging: StagingPlan, progress: Progress) -> None:
         self._progress = progress
-        self._files_total = len(staging.files)
-        self._bytes_total = None if staging.unknown_sizes else staging.known_bytes
+        self._sizes = {file.address: file.size for file in staging.files}
         self._bytes: dict[ObjectAddress, int] = {}
         self._told = 0.0
+        self._pace = Pace()
         self.files_done = 0
         self.already = 0
 
-    def bytes(self, file: PlannedFile, arrived: int) -> None:
+    def bytes(self, file: PlannedFile, arrived: int, fetched: int) -> None:
         self._bytes[file.address] = arrived
+        self._pace.add(fetched)
         if time.monotonic() - self._told >= _TELL_EVERY:
             self.tell(f"fetching {file.label}")
 
     def done(self, file: PlannedFile, stored: StoredFile) -> None:
         self.files_done += 1
         self.already += not stored.fresh
-        self._bytes[file.address] = stored.size
+        self._bytes[file.address] = self._sizes[file.address] = stored.size
         self.tell(f"{file.label} " + ("arrived" if stored.fresh else "is there already"))
 
-    def tell(self, message: str) -> None:
+    def tell(self, message: str, *, paced: bool = True) -> None:
         self._told = time.monotonic()
+        here = sum(self._bytes.values())
+        sizes = [size for size in self._sizes.values() if size is not None]
+        total = sum(sizes) if len(sizes) == len(self._sizes) else None
+        pace = self._pace.words(total - here if total is not None else None) if paced else ""
         self._progress(
             self.files_done,
-            self._files_total,
-            sum(self._bytes.values()),
-            self._bytes_total,
-            message,
+            len(self._sizes),
+            here,
+            total,
+            f"{message}; {pace}" if pace else message,
         )
 
 
@@ -288,16 +308,25 @@ def _never() -> bool:
     return False
 
 
-async def _canceled(cancelled: Callable[[], bool]) -> None:
-    while not cancelled():  # noqa: ASYNC110  # a plain question, so that any caller can answer
-        await asyncio.sleep(_LOOK_EVERY)
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the user may want meanwhile; both are asked five times a second."""
+
+    cancel: Callable[[], bool] = _never
+    pause: Callable[[], bool] = _never
+
+    async def heard(self) -> CScaleError:
+        """Wait for one of them."""
+        while True:
+            if self.cancel():
+                return StagingCanceled("The staging was canceled.")
+            if self.pause():
+                return StagingPaused("The staging is paused.")
+            await asyncio.sleep(_LOOK_EVERY)
 
 
 async def _bring_all(
-    staging: StagingPlan,
-    transfer: Transfer,
-    counter: _Counter,
-    cancelled: Callable[[], bool],
+    staging: StagingPlan, transfer: Transfer, counter: _Counter, wishes: Wishes
 ) -> tuple[dict[ObjectAddress, StoredFile], list[DamagedData]]:
     """Bring every file, some at a time. Damaged ones are listed; any other failure ends it."""
     stored: dict[ObjectAddress, StoredFile] = {}
@@ -315,14 +344,15 @@ async def _bring_all(
                 counter.done(file, stored[file.address])
 
     tasks = [asyncio.create_task(work()) for _ in range(CONCURRENT_FILES)]
-    watch = asyncio.create_task(_canceled(cancelled))
+    watch = asyncio.create_task(wishes.heard())
     everything = asyncio.gather(*tasks)
     ends: set[asyncio.Future[Any]] = {everything, watch}
     try:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if watch.done() and not everything.done():
-            watch.result()
-            raise StagingCanceled("The staging was canceled.")
+            wish = watch.result()
+            transfer.resting = isinstance(wish, StagingPaused)
+            raise wish
         await everything
     except CScaleError as error:
         await _stop(tasks)
@@ -334,7 +364,7 @@ async def _bring_all(
     return stored, bad
 
 
-async def _stop(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def _stop(tasks: Iterable[asyncio.Task[Any]]) -> None:
     ending = list(tasks)
     for task in ending:
         task.cancel()
@@ -348,8 +378,12 @@ def _with_kept(
     """The same error, saying what is kept."""
     kept = (
         f"{len(stored)} of {len(staging.files)} files are in s3://{staging.grant.bucket}/ and are "
-        "kept; no item of this staging was published. Stage again to go on from there."
+        "kept; no item of this staging was published. "
     )
+    if isinstance(error, StagingPaused):
+        kept += "Resume it to go on, also in the middle of a file."
+    else:
+        kept += "Stage again to go on from there."
     error.hint = " ".join(filter(None, [error.hint, kept]))
     error.details["kept"] = sorted(address.s3 for address in stored)
     return error
@@ -362,28 +396,74 @@ async def stage(
     *,
     progress: Progress = _quiet,
     cancelled: Callable[[], bool] = _never,
+    paused: Callable[[], bool] = _never,
+    notes: StagingNotes | None = None,
+    renew: Renew | None = None,
+    finish: Finish | None = None,
+    one_at_a_time: OneAtATime | None = None,
+    part_size: int = PART_SIZE,
 ) -> list[dict[str, Any]]:
     """Do what was planned.
 
     :param http: made by :func:`cscale_core.http.guarded_client`.
     :param cancelled: asked five times a second; True ends the staging.
+    :param paused: asked as often; True lets it rest.
+    :param notes: of this staging. Where it rests or its task is cancelled, the parts that arrived
+        stay in the store, and a call with the notes goes on after them. However else it ends,
+        nothing unseen stays behind. Without notes, parts are thrown away in each case.
+    :param renew: asked for another address of a file when its source answers that it may not be
+        read (401, 403, 410), as links that are signed end.
+    :param finish: gives an item its last form, after its files have arrived.
+    :param one_at_a_time: shared with stagings that run beside this one.
+    :param part_size: bytes of a part, at least 5 MiB.
     :returns: the published items, in the order of the plan, with three addresses an asset.
     :raises DamagedData: when files are not what their items state; the others were still brought.
     :raises StorageFull: when the store has no room.
     :raises StagingCanceled: when ``cancelled`` said so.
+    :raises StagingPaused: when ``paused`` said so.
     :raises UpstreamError: when a source or the store fails for good.
     """
     counter = _Counter(plan, progress)
-    transfer = Transfer(store, http, site_egress(plan.site, public=True), counter.bytes)
+    transfer = Transfer(
+        store,
+        http,
+        site_egress(plan.site, public=True),
+        counter.bytes,
+        notes=notes,
+        renew=renew,
+        one_at_a_time=one_at_a_time,
+        part_size=part_size,
+    )
+    try:
+        return await _staged(plan, store, transfer, counter, Wishes(cancelled, paused), finish)
+    except StagingPaused:
+        raise
+    except CScaleError as error:
+        if notes is not None and (left := await notes.discard(store)):
+            error.details["unfinished_uploads"] = left
+        raise
+    finally:
+        if notes is not None:
+            await asyncio.shield(notes.flush())
+
+
+async def _staged(
+    plan: StagingPlan,
+    store: ObjectStore,
+    transfer: Transfer,
+    counter: _Counter,
+    wishes: Wishes,
+    finish: Finish | None,
+) -> list[dict[str, Any]]:
     for sentence in plan.left_out:
         counter.tell(sentence)
-    stored, bad = await _bring_all(plan, transfer, counter, cancelled)
+    stored, bad = await _bring_all(plan, transfer, counter, wishes)
     if bad:
         raise _with_kept(_summary(bad), stored, plan)
     published: list[dict[str, Any]] = []
     for planned in plan.items:
         try:
-            published.append(await _publish(planned, stored, store, plan.site))
+            published.append(await _publish(planned, stored, store, plan.site, finish))
         except CScaleError as error:
             error.details["published"] = [item["id"] for item in published]
             error.hint = (
@@ -393,7 +473,8 @@ async def stage(
             raise
     counter.tell(
         f"{len(published)} items published, {counter.files_done - counter.already} files fetched, "
-        f"{counter.already} already there"
+        f"{counter.already} already there",
+        paced=False,
     )
     return published
 
@@ -413,6 +494,7 @@ async def _publish(
     stored: dict[ObjectAddress, StoredFile],
     store: ObjectStore,
     site: Site,
+    finish: Finish | None,
 ) -> dict[str, Any]:
     try:
         text = await asyncio.to_thread(store.get, planned.marker)
@@ -421,6 +503,8 @@ async def _publish(
         # Not published yet, or not by us: written anew.
         text, before = b"", None
     item = staged_item(planned, stored, before, site)
+    if finish is not None:
+        item = await finish(item)
     data = json.dumps(item, allow_nan=False, indent=1).encode()
     if data != text:
         await asyncio.to_thread(

@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, ClassVar
 
-from cscale_core.errors import CScaleError
+from cscale_core.errors import CScaleError, InvalidInput
 from cscale_core.jobs.model import (
     BackendState,
     EngineName,
@@ -28,13 +28,13 @@ from cscale_core.jobs.model import (
     utc_now,
 )
 from cscale_core.jobs.store import JobStore
+from cscale_core.jobs.store.logs import LogEntry as LogEntry
+from cscale_core.jobs.store.trouble import LeaseLost
 
 _logger = logging.getLogger(__name__)
 
 #: Progress is written at most this often.
 PROGRESS_SECONDS = 0.5
-
-LogEntry = tuple[datetime, str, str]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,10 @@ class JobHandle:
     :ivar cancel_requested: set when the user wants the job to end.
     :ivar pause_requested: set when the user wants the job to rest; only of engines that can.
     :ivar state: the engine's notes, written by :meth:`save_state`.
+    :param changed: hears of every new revision.
+    :param logged: hears of new log lines.
+    :param holder: must hold the lease of the list; where another server has taken it, whatever
+        would write is cancelled, as when the server stops.
     """
 
     def __init__(
@@ -83,6 +87,8 @@ class JobHandle:
         store: JobStore,
         state: dict[str, Any],
         changed: Callable[[Job], None],
+        logged: Callable[[str], None] = lambda job_id: None,
+        holder: str = "",
     ) -> None:
         self.job = job
         self.state = state
@@ -90,6 +96,8 @@ class JobHandle:
         self.pause_requested = asyncio.Event()
         self._store = store
         self._changed = changed
+        self._logged = logged
+        self._holder = holder
         self._order = asyncio.Lock()
         self._pending: dict[str, Any] = {}
         self._flush: asyncio.Task[None] | None = None
@@ -97,12 +105,34 @@ class JobHandle:
 
     async def update(self, **changes: Any) -> Job:
         """Change members of the job, and tell whoever watches."""
+        return await self._write(changes)
+
+    async def _write(self, changes: dict[str, Any], lines: Iterable[LogEntry] = ()) -> Job:
         async with self._order:
             before = self.job.revision
-            self.job = await asyncio.to_thread(self._store.update, self.job.id, **changes)
+            with _cancelled_without_lease():
+                self.job = await self._store.ask(
+                    self._store.update, self.job.id, lines=lines, holder=self._holder, **changes
+                )
             if self.job.revision != before:
                 self._changed(self.job)
         return self.job
+
+    async def rests(self, message: str, *, asked: bool) -> Job:
+        """Write that the job rests. One that was asked to, and is not any more, is queued."""
+        async with self._order:
+            with _cancelled_without_lease():
+                self.job = await self._store.ask(
+                    self._store.rest, self.job.id, message, asked=asked, holder=self._holder
+                )
+            self._changed(self.job)
+        return self.job
+
+    async def ends(self, lines: Iterable[LogEntry], **changes: Any) -> Job:
+        """Write the end of the job and the last lines of its log, both or none."""
+        job = await self._write(changes, lines)
+        self._logged(job.id)
+        return job
 
     def report(
         self,
@@ -149,11 +179,18 @@ class JobHandle:
             the lines that it stands for are never apart.
         """
         state = dict(self.state) if with_state else None
-        await asyncio.to_thread(self._store.append_logs, self.job.id, list(lines), state)
+        with _cancelled_without_lease():
+            await self._store.ask(
+                self._store.append_logs, self.job.id, list(lines), state, self._holder
+            )
+        self._logged(self.job.id)
 
     async def save_state(self) -> None:
         """Write :attr:`state`."""
-        await asyncio.to_thread(self._store.set_state, self.job.id, dict(self.state))
+        with _cancelled_without_lease():
+            await self._store.ask(
+                self._store.set_state, self.job.id, dict(self.state), holder=self._holder
+            )
 
     async def rest(self, seconds: float) -> bool:
         """Wait; True at once when the user wants the job to end."""
@@ -163,6 +200,15 @@ class JobHandle:
         except TimeoutError:
             return False
         return True
+
+
+@contextmanager
+def _cancelled_without_lease() -> Iterator[None]:
+    """Engines leave jobs alone when they are cancelled; that is what has to happen here."""
+    try:
+        yield
+    except LeaseLost as error:
+        raise asyncio.CancelledError(error.message) from error
 
 
 class Engine(ABC):
@@ -230,5 +276,12 @@ class Engine(ABC):
         """
         return job.results
 
+    def render_script(self, spec: JobSpec) -> str:
+        """The batch script of a spec, to be shown.
 
-Publisher = Callable[[Job], Awaitable[Any]]
+        :raises InvalidInput: when it cannot be run, or is not run by a batch script.
+        """
+        raise InvalidInput(
+            f"A job of the engine {self.name} is not run by a batch script.",
+            hint="Batch scripts are those of Slurm clusters.",
+        )

@@ -3,48 +3,59 @@
 Nothing here knows how an engine works, and nothing blocks the event loop: the store is asked in
 threads. A job that was open when an earlier server ended, however it ended, is given to its engine
 again at :meth:`JobManager.start`.
-
-Importing this module loads boto3; a server does it in a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import builtins
-import logging
-import os
+import hashlib
+import json
+import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import Any, Literal
 
 from cscale_core.errors import Conflict, CScaleError, InvalidInput
-from cscale_core.identity.tokens import TokenSource
-from cscale_core.ingest.register import register
-from cscale_core.ingest.staging import plan, stage
-from cscale_core.jobs.engine import Engine, JobHandle, Outcome, Publisher
-from cscale_core.jobs.engines.openeo import OpenEOEngine
-from cscale_core.jobs.engines.slurm.engine import SlurmEngine
-from cscale_core.jobs.engines.spark import SparkEngine
-from cscale_core.jobs.engines.staging import StagingEngine
-from cscale_core.jobs.model import EngineName, Job, JobSpec, JobStatus, LogLine
+from cscale_core.jobs.cloning import with_changes
+from cscale_core.jobs.engine import Engine
+from cscale_core.jobs.lease import Lease
+from cscale_core.jobs.model import (
+    BackendState,
+    EngineName,
+    Job,
+    JobChanges,
+    JobError,
+    JobSpec,
+    JobStatus,
+    LogLine,
+    StoreState,
+)
+from cscale_core.jobs.sharing import SharedList
 from cscale_core.jobs.store import JobStore
-from cscale_core.objects import ObjectStore
+from cscale_core.jobs.store.store import not_ended
 from cscale_core.site import Site
 
-if TYPE_CHECKING:
-    import httpx
-
-_logger = logging.getLogger(__name__)
-
+#: Seconds after which who waits for log lines asks for them again.
+WAIT_SECONDS = 20.0
 LONGEST_KEY = 200
+#: What an engine writes to. An openEO back end keeps the results where it wants.
+_PLACES: Mapping[EngineName, str] = {"staging": "products", "spark": "home", "slurm": "home"}
+
+Action = Literal["cancel", "pause", "resume", "clone", "publish", "delete"]
 
 
 class JobManager:
     """All jobs of one user.
 
+    Several servers of the user may have one list. One of them holds its lease and runs the jobs;
+    the others show them, and write new jobs and wishes, which that one sees within a second.
+
     :param engines: by name.
-    :param on_change: called on the event loop with every new revision of a job; must not block.
-    :param publish: shares a job's result items and returns the catalogue's report.
+    :param on_change: called on the event loop with every new revision of a job, whichever server
+        made it; must not block.
+    :param on_delete: the same with the id of a job that was deleted, and the list's revision.
+    :param lease: how the servers of one user agree on which of them runs the jobs.
     """
 
     def __init__(
@@ -53,113 +64,40 @@ class JobManager:
         store: JobStore,
         engines: Mapping[EngineName, Engine],
         on_change: Callable[[Job], None],
-        publish: Publisher | None = None,
+        *,
+        on_delete: Callable[[str, int], None] = lambda job_id, revision: None,
+        lease: Lease | None = None,
     ) -> None:
         self.site = site
         self.store = store
         self._engines = dict(engines)
-        self._on_change = on_change
-        self._publish = publish
-        self._handles: dict[str, JobHandle] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._list = SharedList(store, self._engines, on_change, on_delete, lease or Lease(store))
         self._stopping = False
 
     @property
     def problem(self) -> CScaleError | None:
-        """Why the list cannot be written (damaged file); None when all is well."""
+        """Why the list cannot be written, and what is kept; None when all is well."""
         return self.store.problem
+
+    @property
+    def runs_jobs(self) -> bool:
+        """Whether this server runs the jobs, and not another one of the user."""
+        return self._list.runs is not None
 
     # -- life ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open the store and take up every job that has not ended, those that run first."""
+        """Open the store and, unless another server does, take up every job that has not ended."""
         self._stopping = False
-        await asyncio.to_thread(self.store.open)
-        if self.problem is not None:
-            _logger.error("%s %s", self.problem.message, self.problem.hint)
-            return
-        open_jobs = [
-            job for job in await asyncio.to_thread(self.store.list) if not job.status.ended
-        ]
-        open_jobs.sort(key=lambda job: (job.status != JobStatus.RUNNING, job.created))
-        for job in open_jobs:
-            state = await asyncio.to_thread(self.store.state, job.id)
-            _logger.info("taking up job %s (%s, %s)", job.id, job.spec.engine, job.status)
-            self._take_up(job, state)
+        await self._list.start()
 
     async def stop(self) -> None:
         """Stop watching and close the store. Jobs elsewhere go on; staging is taken up later."""
         self._stopping = True
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._list.stop()
         for engine in self._engines.values():
             await engine.close()
-        await asyncio.to_thread(self.store.close)
-
-    def _take_up(self, job: Job, state: dict[str, Any]) -> None:
-        handle = JobHandle(job, self.store, state, self._tell)
-        if state.get("cancel"):
-            handle.cancel_requested.set()
-        self._handles[job.id] = handle
-        task = asyncio.get_running_loop().create_task(self._follow(handle), name=f"job {job.id}")
-        self._tasks[job.id] = task
-        task.add_done_callback(lambda _: self._let_go(job.id, task))
-
-    def _let_go(self, identifier: str, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(identifier) is task:
-            del self._tasks[identifier]
-            del self._handles[identifier]
-
-    def _tell(self, job: Job) -> None:
-        try:
-            self._on_change(job)
-        except Exception:
-            # A listener's mistake must not end the job it listens to.
-            _logger.exception("a listener failed at job %s", job.id)
-
-    async def _follow(self, handle: JobHandle) -> None:
-        """Run a job to its end and write that down, whatever happens."""
-        identifier = handle.job.id
-        engine = self._engines.get(handle.job.spec.engine)
-        try:
-            if engine is None:
-                outcome = Outcome.failed(
-                    InvalidInput(f"There is no engine {handle.job.spec.engine} here.")
-                )
-            else:
-                outcome = await engine.run(handle)
-        except CScaleError as error:
-            outcome = Outcome.failed(error)
-        except Exception as error:
-            _logger.exception("job %s failed in its engine", identifier)
-            outcome = Outcome.failed(
-                CScaleError(f"The job failed by a mistake of ours: {type(error).__name__}: {error}")
-            )
-        await handle.settle()
-        try:
-            if outcome.error is not None:
-                text = f"{outcome.error.message} {outcome.error.hint}".strip()
-                await handle.log(text, "error")
-            elif outcome.message:
-                await handle.log(outcome.message)
-            changes: dict[str, Any] = {
-                "status": outcome.status,
-                "message": outcome.message,
-                "error": outcome.error,
-                "ui_path": "",
-            }
-            if outcome.results:
-                changes["results"] = outcome.results
-            if outcome.usage:
-                changes["usage"] = outcome.usage
-            if outcome.status == JobStatus.FINISHED:
-                changes["progress"] = 1.0
-            await handle.update(**changes)
-        except CScaleError:
-            # It stays open in the store, so the next start takes it up again.
-            _logger.exception("the end of job %s could not be written", identifier)
+        await self.store.ask(self.store.close)
 
     # -- what the panel asks -------------------------------------------------------------------
 
@@ -170,32 +108,75 @@ class JobManager:
         :raises InvalidInput: when the engine cannot run it; nothing was written.
         :raises Conflict: when the key was used for another job.
         """
-        if len(idempotency_key) > LONGEST_KEY:
+        return await self._submit(spec, idempotency_key, asked=spec.model_dump(mode="json"))
+
+    async def _submit(
+        self,
+        spec: JobSpec,
+        key: str,
+        *,
+        asked: dict[str, Any],
+        cloned_from: str = "",
+        publishes: str = "",
+    ) -> Job:
+        if self._stopping:
+            raise Conflict("The server is stopping.", retryable=True)
+        known = await self._known(key, asked)
+        if known is not None:
+            return known
+        checked = await self._engine(spec).check(self._placed(spec))
+        job, new = await self.store.ask(
+            self.store.create,
+            checked,
+            key,
+            asked=_fingerprint(asked),
+            owner=self.site.user,
+            cloned_from=cloned_from,
+            publishes=publishes,
+        )
+        if new:
+            self._list.begin(job)
+        return job
+
+    async def _known(self, key: str, asked: dict[str, Any]) -> Job | None:
+        """The job that was made with a key, whatever became of what it was made from."""
+        if len(key) > LONGEST_KEY:
             raise InvalidInput(f"An idempotency key has at most {LONGEST_KEY} characters.")
+        if not key:
+            return None
+        return await self.store.ask(self.store.keyed, key, _fingerprint(asked))
+
+    def _engine(self, spec: JobSpec) -> Engine:
         engine = self._engines.get(spec.engine)
         if engine is None:
             raise InvalidInput(f"There is no engine {spec.engine} here.")
-        if self._stopping:
-            raise Conflict("The server is stopping.", retryable=True)
-        if self.problem is not None:
-            raise self.problem
-        checked = await engine.check(spec)
-        job, new = await asyncio.to_thread(self.store.create, checked, idempotency_key)
-        if new:
-            self._tell(job)
-            self._take_up(job, {})
-        return job
+        return engine
+
+    def _placed(self, spec: JobSpec) -> JobSpec:
+        """The spec with its VO named, where the place of the output tells."""
+        purpose = _PLACES.get(spec.engine)
+        if spec.vo or purpose is None:
+            return spec
+        try:
+            grant = self.site.grant(purpose)
+        except InvalidInput:
+            return spec  # whether it needs a place is for its engine to say
+        return spec.model_copy(update={"vo": grant.vo})
 
     async def get(self, job_id: str) -> Job:
         """One job.
 
         :raises NotFound: when there is none.
         """
-        return await asyncio.to_thread(self.store.get, job_id)
+        return await self.store.ask(self.store.get, job_id)
 
     async def list(self, since: int = 0) -> builtins.list[Job]:
         """Jobs that changed after a revision, the latest change last."""
-        return await asyncio.to_thread(self.store.list, since)
+        return await self.store.ask(self.store.list, since)
+
+    async def changes(self, since: int = 0) -> JobChanges:
+        """What changed after a revision of the list, deletions too."""
+        return await self.store.ask(self.store.changes, since)
 
     async def cancel(self, job_id: str) -> Job:
         """Ask a job to end; its status follows when the engine has ended it.
@@ -203,85 +184,227 @@ class JobManager:
         :raises NotFound: when there is none.
         :raises Conflict: when it has ended.
         """
+        job = await self.store.ask(self.store.want, job_id, "cancel", "canceling")
+        self._list.begin(job)
+        return job
+
+    async def pause(self, job_id: str) -> Job:
+        """Ask a job to rest; its status follows when the engine lets it rest.
+
+        :raises NotFound: when there is none.
+        :raises Conflict: when it has ended, is about to, or its engine cannot let it rest.
+        """
         job = await self.get(job_id)
-        handle = self._handles.get(job_id)
-        if job.status.ended or handle is None:
-            raise Conflict(f"Job {job_id} has ended as {job.status}.")
-        # Noted first: a server that dies now cancels it at its next start.
-        handle.state["cancel"] = True
-        await handle.save_state()
-        handle.cancel_requested.set()
-        try:
-            return await handle.update(message="canceling")
-        except Conflict:
-            # It ended between the two lines above.
-            return await self.get(job_id)
+        if not self._engine(job.spec).pausable:
+            raise Conflict(
+                f"Jobs of the engine {job.spec.engine} cannot rest.",
+                hint="It goes on. Cancel it, and clone it later.",
+            )
+        if job.status == JobStatus.PAUSED or job.wanted == "pause":
+            return job
+        if job.wanted == "cancel":
+            raise Conflict(f"Job {job_id} is being canceled.")
+        job = await self.store.ask(self.store.want, job_id, "pause", "pausing")
+        self._list.begin(job)
+        return job
+
+    async def resume(self, job_id: str) -> Job:
+        """Let a job that rests, or is about to, go on.
+
+        :raises NotFound: when there is none.
+        :raises Conflict: when it does not rest.
+        """
+        job = await self.store.ask(self.store.resume, job_id)
+        self._list.begin(job)
+        return job
+
+    async def clone(
+        self,
+        job_id: str,
+        *,
+        suggested: bool = False,
+        changes: Mapping[str, Any] | None = None,
+        idempotency_key: str = "",
+    ) -> Job:
+        """A new job that computes the same as another, whatever became of that.
+
+        :param suggested: with the options that the failure suggested.
+        :param changes: members of the spec that become others, as
+            :func:`cscale_core.jobs.cloning.with_changes` takes them.
+        :raises NotFound: when there is no such job.
+        :raises InvalidInput: when a change is not known, or the engine cannot run the new job.
+        """
+        different = dict(changes or {})
+        asked = {"clone": job_id, "suggested": suggested, "changes": different}
+        known = await self._known(idempotency_key, asked)
+        if known is not None:
+            return known
+        job = await self.get(job_id)
+        spec = self._engine(job.spec).clone(job, suggested=suggested)
+        spec = with_changes(spec, different)
+        return await self._submit(spec, idempotency_key, asked=asked, cloned_from=job_id)
 
     async def delete(self, job_id: str) -> None:
         """Remove an ended job from the list, with its log. Results in the bucket stay.
 
         :raises Conflict: when it has not ended.
         """
-        task = self._tasks.get(job_id)
-        job = await asyncio.to_thread(self.store.delete, job_id)
-        if task is not None:
-            await asyncio.wait([task], timeout=5)
+        job = await self.get(job_id)
+        if not job.status.ended:
+            raise not_ended(job)
+        if self._list.runs is not None:
+            await self._list.runs.gone(job_id)
         engine = self._engines.get(job.spec.engine)
         if engine is not None:
+            # First: a server that dies now leaves a job that can be deleted again, and no rubbish.
             await engine.forget(job)
+        deleted = await self.store.ask(self.store.delete, job_id)
+        self._list.tell_deleted(job_id, deleted.revision)
 
-    async def logs(self, job_id: str, after: int = 0, limit: int = 500) -> builtins.list[LogLine]:
-        """Lines of a job's log after a cursor."""
-        return await asyncio.to_thread(self.store.logs, job_id, after, limit)
+    def actions(self, job: Job) -> builtins.list[Action]:
+        """What would be accepted of a job now."""
+        engine = self._engines.get(job.spec.engine)
+        accepted: builtins.list[Action] = []
+        if not job.status.ended and job.wanted != "cancel":
+            accepted.append("cancel")
+            if job.status == JobStatus.PAUSED or job.wanted == "pause":
+                accepted.append("resume")
+            elif engine is not None and engine.pausable:
+                accepted.append("pause")
+        if engine is not None:
+            accepted.append("clone")
+        if _not_publishable(job) is None:
+            accepted.append("publish")
+        if job.status.ended:
+            accepted.append("delete")
+        return accepted
 
-    async def publish(self, job_id: str) -> Any:
-        """Share a finished job's results with the VO; returns what happened to each item.
+    async def logs(
+        self,
+        job_id: str,
+        after: int = 0,
+        limit: int = 500,
+        level: str = "debug",
+        wait: float = 0.0,
+    ) -> builtins.list[LogLine]:
+        """Lines of a job's log after a cursor. Reading makes its engine fetch them more often.
+
+        :param level: the least that is shown.
+        :param wait: seconds to wait for a line, when there is none; the end of the job ends it.
+        """
+        until = time.monotonic() + wait
+        while True:
+            with self._list.bells.listening(job_id) as bell:
+                job = await self.get(job_id)
+                await self._list.attend(job)
+                lines = await self.store.ask(self.store.logs, job_id, after, limit, level)
+                left = until - time.monotonic()
+                if lines or job.status.ended or left <= 0:
+                    return lines
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, WAIT_SECONDS)):
+                        await bell.wait()
+
+    async def results(self, job_id: str, refused: bool = False) -> builtins.list[dict[str, Any]]:
+        """Result items of a job, with links that work now.
+
+        :param refused: a link was refused (410, 403): they are made anew whatever they say.
+        :raises Conflict: when it has not ended.
+        """
+        job = await self.get(job_id)
+        if not job.status.ended:
+            raise Conflict(
+                f"Job {job_id} is {job.status}: it has no results yet.",
+                hint="Ask again when it has finished.",
+                retryable=True,
+            )
+        engine = self._engines.get(job.spec.engine)
+        if engine is None or job.status != JobStatus.FINISHED:
+            return job.results
+        return await engine.fresh_results(job, refused=refused)
+
+    async def estimate(self, spec: JobSpec) -> dict[str, Any] | None:
+        """What a job would cost; None where its engine cannot say.
+
+        :raises CScaleError: when the job would be refused.
+        """
+        return await self._engine(spec).estimate(self._placed(spec))
+
+    async def script(self, spec: JobSpec) -> str:
+        """The batch script of a job for a Slurm cluster.
+
+        :raises InvalidInput: when it cannot be run, or not by a batch script.
+        """
+        engine = self._engine(spec)
+        checked = await engine.check(self._placed(spec))
+        return await asyncio.to_thread(engine.render_script, checked)
+
+    async def backends(self) -> builtins.list[BackendState]:
+        """The places that run jobs, as last seen."""
+        asked = await asyncio.gather(*(engine.backends() for engine in self._engines.values()))
+        return [state for states in asked for state in states]
+
+    async def publish(self, job_id: str, idempotency_key: str = "") -> Job:
+        """Share a finished job's results with the VO, by a staging job, which is given.
 
         The files are copied to the VO's products and the copies registered in the catalogue: the
-        job's own folder is private, and a back end's links expire. Doing it again changes nothing.
+        job's own folder is private, and a back end's links expire. While such a job is under way,
+        or when one has finished, asking again gives that one.
 
         :raises Conflict: when the job has not finished, or has no result items.
         """
+        asked = {"publish": job_id}
+        known = await self._known(idempotency_key, asked)
+        if known is not None:
+            return known
         job = await self.get(job_id)
-        if job.status != JobStatus.FINISHED:
-            raise Conflict(
-                f"Job {job_id} is {job.status}.", hint="Only a finished job can be published."
-            )
-        if not job.results:
-            raise Conflict(f"Job {job_id} left nothing that can be published.")
-        if self._publish is None:
-            raise Conflict("There is no catalogue to publish to.")
-        return await self._publish(job)
+        refusal = _not_publishable(job)
+        if refusal is not None:
+            raise refusal
+        spec = JobSpec(
+            engine="staging",
+            title=f"Publish {job.spec.title or job.id}"[:200],
+            vo=job.spec.vo,
+            process={"job": job_id, "assets": None, "register": True},
+            area=job.spec.area,
+            period=job.spec.period,
+        )
+        return await self._submit(spec, idempotency_key, asked=asked, publishes=job_id)
+
+    # -- the file of the list ------------------------------------------------------------------
+
+    async def store_state(self) -> StoreState:
+        """Whether the list can be written, what hinders, and where its backups are."""
+        backups = await self.store.ask(self.store.backups)
+        problem = self.problem
+        return StoreState(
+            writable=problem is None,
+            problem=None if problem is None else JobError.model_validate(problem.as_dict()),
+            backups=[str(path) for path in backups],
+        )
+
+    async def recover(self) -> StoreState:
+        """Write a new list from what can be read of a damaged one and its backups, and go on.
+
+        :raises Conflict: when the list is not damaged; nothing was changed.
+        """
+        await self._list.recover()
+        return await self.store_state()
 
 
-def build_manager(
-    site: Site,
-    data_dir: Path,
-    http: httpx.AsyncClient,
-    tokens: TokenSource,
-    on_change: Callable[[Job], None],
-    *,
-    ui_base: str | None = None,
-) -> JobManager:
-    """The manager with all engines of a site.
+def _not_publishable(job: Job) -> Conflict | None:
+    """Why the results of a job cannot be shared with the VO; None: they can."""
+    if job.status != JobStatus.FINISHED:
+        return Conflict(
+            f"Job {job.id} is {job.status}.", hint="Only a finished job can be published."
+        )
+    if not job.results:
+        return Conflict(f"Job {job.id} left nothing that can be published.")
+    if job.spec.engine == "staging" and job.spec.process.get("register"):
+        return Conflict(f"What job {job.id} staged is in the catalogue already.")
+    return None
 
-    :param data_dir: folder of the job list and of the work folders; may be NFS.
-    :param ui_base: path behind the hub under which a local port is proxied, ``{port}`` in it;
-        default: jupyter-server-proxy's, below ``JUPYTERHUB_SERVICE_PREFIX``.
-    """
-    if ui_base is None:
-        ui_base = os.environ.get("JUPYTERHUB_SERVICE_PREFIX", "/").rstrip("/") + "/proxy/{port}"
 
-    async def publish(job: Job) -> Any:
-        grant = site.grant("products", job.spec.vo)
-        planned = await asyncio.to_thread(plan, job.results, None, grant, site)
-        return await register(await stage(planned, ObjectStore(site), http), site, tokens, http)
-
-    engines: dict[EngineName, Engine] = {
-        "staging": StagingEngine(site, http, tokens),
-        "openeo": OpenEOEngine(site, tokens),
-        "spark": SparkEngine(site, data_dir / "spark", ui_base=ui_base),
-    }
-    if site.slurm:
-        engines["slurm"] = SlurmEngine(site, tokens)
-    return JobManager(site, JobStore(data_dir / "jobs.sqlite"), engines, on_change, publish)
+def _fingerprint(asked: dict[str, Any]) -> str:
+    text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -179,8 +179,27 @@ class BackendState(BaseModel):
 
 
 class JobChanges(BaseModel):
-    """What changed in the list after a revision."""
+    """What changed in the list after a revision.
+
+    The marks of deletions are kept for the last thousand only. Who asks for an older revision, for
+    one that this list never had (it was restored), or for 0, gets the ``whole`` list.
+    """
 
     jobs: list[Job] = Field(description="The latest change last.")
     deleted: list[str] = Field(default_factory=list, description="Ids of jobs that were deleted.")
     revision: int = Field(description="Of the list; ask for what changed after it.")
+    whole: bool = Field(
+        default=False, description="`jobs` are all there are: what is not among them is gone."
+    )
+
+
+class StoreState(BaseModel):
+    """How the file of the job list is."""
+
+    writable: bool
+    problem: JobError | None = Field(
+        default=None, description="What hinders, what was kept and what to do; null: all is well."
+    )
+    backups: list[str] = Field(
+        default_factory=list, description="Paths of the backups, the newest first."
+    )

@@ -2,10 +2,11 @@
 
 A service (an openEO back end, a scheduler) often answers for all jobs of a user in one request.
 The :class:`Watch` asks so, spends for a round what its jobs would cost if each were asked for by
-itself, and wakes a job only when something about it changed. A young job is asked for often, an
-old one at most once a minute. Trouble makes it wait, longer each time, with jitter, so that many
-servers do not come back in step; a :class:`Limiter` holds the requests of one service below a
-fixed rate whatever happens.
+itself, and wakes a job only when something about it changed. How soon it looks again follows from
+what is known: the age of the jobs (a young one is asked for at doubling intervals, an old one at
+most once a minute), their progress, and how long jobs took there before (:class:`Durations`).
+Trouble makes it wait, longer each time, with jitter, so that many servers do not come back in
+step; a :class:`Limiter` holds the requests of one service below a fixed rate whatever happens.
 
 All of it lives on one event loop.
 """
@@ -14,10 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
+from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from cscale_core.errors import CScaleError
 
@@ -26,15 +30,22 @@ _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+#: Up to so many jobs of a service the time between two rounds does not depend on their number.
+FEW = 8
+#: Durations remembered of each phase of jobs, and those of them that make an expectation.
+REMEMBERED = 50
+ENOUGH = 5
+
+
 @dataclass(frozen=True)
 class Pace:
     """How often a service is asked; seconds unless said otherwise.
 
-    :ivar soonest: between two looks at a job just submitted.
-    :ivar longest: between two looks at an old job.
-    :ivar slowing: a job is asked for at intervals of its age divided by this.
-    :ivar round: between two rounds over all jobs, at least; half of it while a job is young.
-    :ivar young: age up to which a job is young.
+    :ivar prompt: between something that was asked of a job and the look at what came of it.
+    :ivar soonest: between two looks at a job, at least.
+    :ivar longest: between two looks at a job, at most.
+    :ivar slowing: an old job is asked for at intervals of its age divided by this.
+    :ivar round: between two looks at a young job, or two rounds over a few, when no end is near.
     :ivar rate: requests a second that a service may be asked, over any minute.
     :ivar burst: requests of them that may follow each other at once.
     :ivar retry: before the first attempt after trouble; doubles, with jitter.
@@ -42,38 +53,68 @@ class Pace:
     :ivar patience: trouble that ends before is not told to the jobs.
     """
 
-    soonest: float = 2.0
+    prompt: float = 1.5
+    soonest: float = 5.0
     longest: float = 60.0
-    slowing: float = 8.0
-    round: float = 5.0
-    young: float = 20.0
+    slowing: float = 20.0
+    round: float = 9.5
     rate: float = 1.0
     burst: float = 12.0
     retry: float = 5.0
     retry_longest: float = 300.0
     patience: float = 15.0
 
-    def alone(self, age: float) -> float:
-        """Seconds between two looks at a job of this age that is asked for by itself."""
-        return min(self.longest, max(self.soonest, age / self.slowing))
+    def alone(self, age: float, left: float | None = None) -> float:
+        """Seconds to the next look at a job of this age that is asked for by itself.
+
+        :param left: seconds that it is expected to go on as it is. Half of them are waited, within
+            a quarter and four times of what the age alone gives: what is expected may be wrong.
+        """
+        wait = max(self.soonest, min(2 * age, self.round), age / self.slowing)
+        if left is not None:
+            wait = min(4 * wait, max(wait / 4, left / 2))
+        return min(self.longest, max(self.soonest, wait))
 
     @property
     def filling(self) -> float:
         """Turns a second that come back, so that a minute with a burst in it keeps the rate."""
         return max(self.rate - self.burst / 60, self.rate / 2)
 
-    def together(self, ages: Iterable[float], cost: int) -> float:
-        """Seconds between two rounds over jobs of these ages.
+    def together(self, waits: Iterable[float], cost: int) -> float:
+        """Seconds between two rounds over jobs that, alone, would be looked at after these.
 
         A round may happen as often as its requests are covered by what the jobs would cost
-        alone, and uses at most half of the rate; the rest is for what the changes bring.
+        alone, and uses at most half of the rate; the rest is for what the changes bring. Changes
+        come as often as there are jobs, and the best interval falls with the root of that.
 
         :param cost: requests of one round.
         """
-        known = list(ages)
-        wanted = cost / sum(1 / self.alone(age) for age in known) if known else self.longest
-        least = self.round / 2 if any(age < self.young for age in known) else self.round
-        return max(min(wanted, self.longest), least, cost / (0.5 * self.rate))
+        bound = cost / (0.5 * self.rate)
+        known = list(waits)
+        if not known:
+            return max(self.longest, bound)
+        covered = cost / sum(1 / wait for wait in known)
+        least = self.round * min(1.0, math.sqrt(FEW / len(known)))
+        return max(min(covered, self.longest), min(least, *known), bound)
+
+
+class Durations:
+    """How long the jobs of a service stayed in each of their phases (queued, running)."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, deque[float]] = {}
+
+    def add(self, phase: str, seconds: float) -> None:
+        """A job left a phase after so long."""
+        self._seen.setdefault(phase, deque(maxlen=REMEMBERED)).append(seconds)
+
+    def left(self, phase: str, age: float) -> float | None:
+        """Seconds after which a quarter of the jobs that came this far had left the phase.
+
+        None while too few did come this far.
+        """
+        longer = sorted(seconds for seconds in self._seen.get(phase, ()) if seconds > age)
+        return longer[len(longer) // 4] - age if len(longer) >= ENOUGH else None
 
 
 class Backoff:
@@ -165,19 +206,27 @@ class Looked(Generic[T]):
     failed: dict[str, CScaleError] = field(default_factory=dict)
 
 
-class Looker(Protocol[T]):
+class Looker(ABC, Generic[T]):
     """Asks the service."""
 
+    @abstractmethod
     def cost(self, jobs: int) -> int:
         """Requests that a look at so many jobs takes, as far as is known."""
-        ...
 
+    @abstractmethod
     async def look(self, due: Sequence[str], followed: Sequence[str]) -> Looked[T]:
         """Look at the jobs that are due, or at all that are followed when that costs less.
 
         :raises CScaleError: when the service cannot be asked at all.
         """
-        ...
+
+    def phase(self, state: T) -> str:
+        """The phase that a state belongs to, by which durations are learnt; one word."""
+        return ""
+
+    def progress(self, state: T) -> float | None:
+        """How much of its phase a job has done, 0 to 1; None: not known."""
+        return None
 
 
 class Subscription(Generic[T]):
@@ -192,6 +241,8 @@ class Subscription(Generic[T]):
         self.identifier = identifier
         self.born = born
         self.due = born
+        #: When its present phase began; None: before anybody here looked.
+        self.since: float | None = None
         self.state: T | None = None
         self.gone: CScaleError | None = None
         self.trouble: CScaleError | None = None
@@ -218,16 +269,22 @@ class Subscription(Generic[T]):
 
 
 class Watch(Generic[T]):
-    """Follows all jobs of one service with one task, which lives while there are any."""
+    """Follows all jobs of one service with one task, which lives while there are any.
+
+    :ivar durations: how long jobs took there.
+    """
 
     def __init__(self, looker: Looker[T], pace: Pace) -> None:
         self._looker = looker
         self._pace = pace
+        self.durations = Durations()
         self._backoff = Backoff(pace.retry, pace.retry_longest)
         self._subscriptions: dict[str, Subscription[T]] = {}
         self._called = asyncio.Event()
+        self._encouraged = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._rounded = float("-inf")
+        self._hurried = float("inf")
         self._troubled: float | None = None
 
     def follow(self, identifier: str, age: float = 0.0) -> Subscription[T]:
@@ -238,10 +295,11 @@ class Watch(Generic[T]):
         now = asyncio.get_running_loop().time()
         subscription = Subscription[T](identifier, now - max(0.0, age))
         # Nothing is to be seen in the first moment of a job that was just started.
-        subscription.due = now if age else now + self._pace.soonest / 2
+        subscription.due = now if age else now + self._pace.soonest
         self._subscriptions[identifier] = subscription
         self._called.set()
         if self._task is None or self._task.done():
+            self._rounded = float("-inf") if age else now
             self._task = asyncio.get_running_loop().create_task(self._run(), name="watch")
         return subscription
 
@@ -251,13 +309,22 @@ class Watch(Generic[T]):
             del self._subscriptions[subscription.identifier]
             self._called.set()
 
-    def hurry(self, identifier: str) -> None:
-        """Something was asked of a job: look soon, and often for a while."""
+    def hurry(self, identifier: str, seconds: float | None = None) -> None:
+        """Something was asked of a job: look soon, and often for a while.
+
+        :param seconds: to the first look; default: the pace's ``prompt``.
+        """
         subscription = self._subscriptions.get(identifier)
         if subscription is not None:
             now = asyncio.get_running_loop().time()
-            subscription.born, subscription.due = now, now + self._pace.soonest / 2
+            wait = self._pace.prompt if seconds is None else seconds
+            subscription.born, subscription.due = now, now + wait
+            self._hurried = min(self._hurried, subscription.due)
             self._called.set()
+
+    def encourage(self) -> None:
+        """What troubled the service may be over (a new login): do not wait for the next attempt."""
+        self._encouraged.set()
 
     async def close(self) -> None:
         """Stop watching."""
@@ -278,20 +345,47 @@ class Watch(Generic[T]):
         if not self._all_at_once():
             return soonest
         jobs = len(self._subscriptions)
-        ages = [now - entry.born for entry in self._subscriptions.values()]
-        between = self._pace.together(ages, self._looker.cost(jobs))
-        return self._rounded + between * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+        waits = [self._wait(entry, now) for entry in self._subscriptions.values()]
+        between = self._pace.together(waits, self._looker.cost(jobs))
+        jitter = random.uniform(0.8, 1.2)  # noqa: S311 - not a secret
+        return min(self._hurried, self._rounded + between * jitter)
+
+    def _wait(self, entry: Subscription[T], now: float) -> float:
+        """Seconds to the next look at a job, if it were alone."""
+        age = now - entry.born
+        left = None
+        if entry.state is not None and entry.since is not None:
+            spent = now - entry.since
+            done = self._looker.progress(entry.state)
+            if done:
+                left = spent * (1 - done) / done
+            else:
+                left = self.durations.left(self._looker.phase(entry.state), spent)
+        return self._pace.alone(age, left)
+
+    def _told(self, entry: Subscription[T], state: T, now: float) -> None:
+        """What the service says of a job now; the phase that ended by it is remembered."""
+        phase = self._looker.phase(state)
+        if entry.state is not None and phase != (before := self._looker.phase(entry.state)):
+            if entry.since is not None:
+                self.durations.add(before, now - entry.since)
+            entry.since = now
+        elif entry.state is None and now - entry.born < self._pace.longest:
+            entry.since = entry.born
+        entry._told(state)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         pause = 0.0
         while self._subscriptions:
-            await asyncio.sleep(pause)
+            if pause:
+                await first_of([self._encouraged], pause)
             if not await self._until_due():
                 continue
             now = loop.time()
             due = [name for name, entry in self._subscriptions.items() if entry.due <= now]
-            self._rounded = now
+            self._rounded, self._hurried = now, float("inf")
+            self._encouraged.clear()
             try:
                 looked = await self._looker.look(due, list(self._subscriptions))
             except CScaleError as error:
@@ -340,7 +434,7 @@ class Watch(Generic[T]):
         self._backoff.succeeded()
         for name, entry in self._subscriptions.items():
             if name in looked.found:
-                entry._told(looked.found[name])
+                self._told(entry, looked.found[name], now)
             elif name in looked.gone:
                 entry.gone = looked.gone[name]
                 entry.wake()
@@ -350,7 +444,7 @@ class Watch(Generic[T]):
                     entry.wake()
             else:
                 continue
-            entry.due = now + self._pace.alone(now - entry.born)
+            entry.due = now + self._wait(entry, now)
 
 
 class Places:

@@ -27,9 +27,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import httpx
 from platformdirs import user_cache_path
 
 from cscale_core.errors import Conflict, InvalidInput, NotFound, UpstreamError
@@ -193,6 +191,10 @@ class SparkApplication:
     :param conf: Spark properties; they win over the defaults of this module.
     :param ui_proxy_base: path under which a proxy shows the UI, no slash at the end; ``{port}``
         in it becomes the UI's port.
+    :param py_files: beside the main file on Python's path.
+    :param jars: on Java's path.
+    :param packages: Maven coordinates, looked for in Ivy's and Maven's folders, then in
+        ``repositories`` and in Spark's own.
     """
 
     main: Path
@@ -204,6 +206,21 @@ class SparkApplication:
     environment: dict[str, str] = field(default_factory=dict)
     conf: dict[str, str] = field(default_factory=dict)
     ui_proxy_base: str = ""
+    py_files: tuple[str, ...] = ()
+    jars: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    repositories: tuple[str, ...] = ()
+
+    @property
+    def dependencies(self) -> list[str]:
+        """The options of spark-submit for what the application needs beside itself."""
+        said = {
+            "--py-files": self.py_files,
+            "--jars": self.jars,
+            "--packages": self.packages,
+            "--repositories": self.repositories if self.packages else (),
+        }
+        return [word for name, many in said.items() if many for word in (name, ",".join(many))]
 
 
 def passed_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -306,7 +323,7 @@ def start(app: SparkApplication) -> SparkProcess:
     ]
     for key, value in conf.items():
         command += ["--conf", f"{key}={value}"]
-    command += [str(app.main), *app.arguments]
+    command += [*app.dependencies, str(app.main), *app.arguments]
     with (work_dir / "spark.log").open("ab") as log:
         (work_dir / "spark.log").chmod(0o600)
         popen = subprocess.Popen(
@@ -448,48 +465,3 @@ class SparkProcess:
             except ProcessLookupError:
                 # It ended between being found and being signalled.
                 continue
-
-
-def figures(ui_url: str, timeout: float = 15.0) -> dict[str, Any]:
-    """Jobs, stages and tasks of a running application, from Spark's monitoring REST API.
-
-    :param ui_url: loopback address of the UI, :attr:`SparkProcess.ui_url`.
-    :raises UpstreamError: when the UI does not answer (not up yet, or the application ended).
-    """
-    base = f"{ui_url.rstrip('/')}/api/v1/applications"
-    try:
-        with httpx.Client(timeout=timeout, trust_env=False) as client:
-
-            def get(path: str) -> Any:
-                return client.get(base + path).raise_for_status().json()
-
-            application = get("")[0]
-            identifier = application["id"]
-            jobs = get(f"/{identifier}/jobs")
-            stages = get(f"/{identifier}/stages")
-            executors = get(f"/{identifier}/executors")
-    except (httpx.HTTPError, ValueError, LookupError) as error:
-        raise UpstreamError(
-            "The Spark UI does not answer.", retryable=True, reason=str(error)
-        ) from error
-    states = ("RUNNING", "SUCCEEDED", "FAILED")
-    return {
-        "application": identifier,
-        "name": application.get("name", ""),
-        "jobs": {state.lower(): sum(job["status"] == state for job in jobs) for state in states},
-        "stages": {
-            name: sum(stage["status"] == state for stage in stages)
-            for name, state in (
-                ("active", "ACTIVE"),
-                ("complete", "COMPLETE"),
-                ("failed", "FAILED"),
-            )
-        },
-        "tasks": {
-            "total": sum(job["numTasks"] for job in jobs),
-            "active": sum(job["numActiveTasks"] for job in jobs),
-            "completed": sum(job["numCompletedTasks"] for job in jobs),
-            "failed": sum(job["numFailedTasks"] for job in jobs),
-        },
-        "cores": sum(executor.get("totalCores", 0) for executor in executors),
-    }

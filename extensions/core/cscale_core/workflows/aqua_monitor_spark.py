@@ -48,7 +48,6 @@ from cscale_core.errors import CScaleError, InvalidInput
 from cscale_core.grids import Grid, native_grid, resampled, stated_lattice
 from cscale_core.raster import FloatArray, Source
 from cscale_core.site import Site
-from cscale_core.workflows import results
 from cscale_core.workflows.applications import ApplicationRun
 from cscale_core.workflows.aqua_monitor import (
     BAND_NAMES,
@@ -62,6 +61,9 @@ from cscale_core.workflows.aqua_monitor import (
     output_names,
     scene_day,
 )
+from cscale_core.workflows.results.files import ResultFile
+from cscale_core.workflows.results.items import item_id, result_item
+from cscale_core.workflows.results.provenance import Lineage
 
 Floats = npt.NDArray[np.float64]
 
@@ -528,17 +530,23 @@ def _deliver(
         datetime(day.year, day.month, day.day, tzinfo=UTC)
         for day in (parameters.intervals[0][0], parameters.intervals[-1][1])
     )
-    item = results.result_item(
+    item = result_item(
         [
-            results.ResultFile(name, path, f"{prefix}{name}.tif", titles.get(name, ""))
+            ResultFile(
+                name,
+                path,
+                f"{prefix}{name}.tif",
+                titles.get(name, ""),
+                moment=_moment_of(name, parameters.labels),
+            )
             for name, path in paths.items()
         ],
-        identifier=results.item_id(run.title or "aqua-monitor", run.job_id),
+        identifier=item_id(run.title or "aqua-monitor", run.job_id),
         collection=run.collection,
         site=run.site,
         title=run.title or "Aqua Monitor",
         period=(start, end),
-        lineage=results.Lineage(
+        lineage=Lineage(
             engine="spark",
             job_id=run.job_id,
             expression={
@@ -556,6 +564,7 @@ def _deliver(
                 )
             },
             description=f"Aqua Monitor of {len(used)} scenes as a PySpark application.",
+            level="L4",
         ),
     )
     document = json.dumps(item, indent=1).encode()
@@ -573,13 +582,19 @@ def _deliver(
     for name, path in paths.items():
         address = addresses.parse(f"{prefix}{name}.tif", run.site)
         assert address is not None  # noqa: S101 - an s3:// address always parses
-        store.put_file(address, path, content_type=results.COG_TYPE)
+        store.put_file(address, path, content_type=item["assets"][name]["type"])
         path.unlink()
     address = addresses.parse(f"{prefix}item.json", run.site)
     assert address is not None  # noqa: S101
     store.put(address, document, content_type="application/geo+json")
     reporter.say(f"{len(paths)} files written to {prefix}")
     return item
+
+
+def _moment_of(name: str, labels: tuple[str, ...]) -> datetime | None:
+    """The start of the interval that an output is about; None for those of the whole period."""
+    label = next((label for label in labels if name.endswith(f"_{label}")), None)
+    return datetime.fromisoformat(label).replace(tzinfo=UTC) if label else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

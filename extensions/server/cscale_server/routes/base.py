@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import re
+from collections.abc import Coroutine, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -34,10 +35,13 @@ _READ_IN_THREAD = 128 * 1024
 OWNER_VARIABLE = "JUPYTERHUB_USER"
 
 _M = TypeVar("_M", bound=BaseModel)
+_T = TypeVar("_T")
 
 
 class CScaleHandler(APIHandler):
     """Bodies in, problems out. Holds no verbs; see the module's docstring."""
+
+    _work: asyncio.Task[Any] | None = None
 
     def initialize(self, extension: CScaleExtension) -> None:
         """Called by tornado for each request, before anything else."""
@@ -96,6 +100,23 @@ class CScaleHandler(APIHandler):
             raise InvalidInput(f"{name}: a whole number from 0 to {largest} is expected.")
         return int(text)
 
+    def seconds(self, name: str, longest: int) -> float:
+        """A number of seconds from the query string, 0 where it is not given.
+
+        More than ``longest`` is that.
+        """
+        text = self.get_query_argument(name, "0")
+        if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text):
+            raise InvalidInput(f"{name}: a number of seconds, 0 or more, is expected.")
+        return min(float(text), float(longest))
+
+    def choice(self, name: str, known: Sequence[str]) -> str:
+        """One of some words from the query string; the first of them where it is not given."""
+        word = self.get_query_argument(name, known[0])
+        if word not in known:
+            raise InvalidInput(f"{name}: one of {', '.join(known)} is expected.")
+        return word
+
     def require_owner(self) -> None:
         """Only the owner changes things: they are done with the owner's credentials.
 
@@ -107,6 +128,21 @@ class CScaleHandler(APIHandler):
                 "Only the owner of this server can do that.",
                 hint="It would be done with the owner's login. Use your own server for it.",
             )
+
+    async def while_connected(self, work: Coroutine[Any, Any, _T]) -> _T | None:
+        """The outcome of work that ends when the client goes away; None when it did."""
+        # A task of its own, so that the end of the connection reaches it.
+        self._work = asyncio.create_task(work)
+        try:
+            await asyncio.wait({self._work})
+        finally:
+            self._work.cancel()
+        return None if self._work.cancelled() else self._work.result()
+
+    def on_connection_close(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
+        super().on_connection_close()
 
     # -- out ---------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from contextlib import aclosing
 from http import HTTPStatus
@@ -36,27 +35,13 @@ _DAY = 24 * 60 * 60
 class SearchHandler(CScaleHandler):
     auth_resource = "cscale:search"
 
-    _sending: asyncio.Task[None] | None = None
-
     @web.authenticated
     @authorized
     async def post(self) -> None:
         request = await self.body(SearchRequest)
         catalog = (await self.extension.backend()).catalog
         send = self._send_lines if self._takes_lines() else self._send_page
-        # A task of its own, which ends when the browser goes away, and the requests with it.
-        self._sending = asyncio.create_task(send(catalog, request))
-        try:
-            await asyncio.wait({self._sending})
-        finally:
-            self._sending.cancel()
-        if not self._sending.cancelled():
-            self._sending.result()
-
-    def on_connection_close(self) -> None:
-        if self._sending is not None:
-            self._sending.cancel()
-        super().on_connection_close()
+        await self.while_connected(send(catalog, request))
 
     def _takes_lines(self) -> bool:
         accepted = self.request.headers.get("Accept", "")

@@ -24,13 +24,15 @@ from cscale_core.errors import (
 from cscale_core.identity.tokens import TokenSource
 from cscale_core.jobs.engine import Engine, JobHandle, Outcome
 from cscale_core.jobs.engines.openeo.codes import NOT_READY
+from cscale_core.jobs.engines.openeo.device_login import DeviceLogin, DeviceLogins
+from cscale_core.jobs.engines.openeo.extents import area_of, period_of
 from cscale_core.jobs.engines.openeo.failures import code_of
 from cscale_core.jobs.engines.openeo.following import Following
 from cscale_core.jobs.engines.openeo.health import Health, Service
 from cscale_core.jobs.engines.openeo.logs import LogPump
 from cscale_core.jobs.engines.openeo.remote import Remote
 from cscale_core.jobs.engines.openeo.results import any_expired, items_of_results
-from cscale_core.jobs.engines.openeo.sightings import BackendLooker
+from cscale_core.jobs.engines.openeo.sightings import BackendLooker, Sighting
 from cscale_core.jobs.engines.openeo.submission import Submission, request_of
 from cscale_core.jobs.engines.openeo.terms import Terms
 from cscale_core.jobs.model import BackendState, EngineName, Job, JobSpec, JobStatus, utc_now
@@ -46,9 +48,11 @@ class BackEnd:
     watch: Watch[Any]
     logs: LogPump
     health: Health
+    logins: DeviceLogins
 
     async def close(self) -> None:
         """Stop watching and give back the threads."""
+        await self.logins.close()
         await self.watch.close()
         await self.logs.close()
         self.remote.close()
@@ -68,40 +72,52 @@ class OpenEOEngine(Engine):
         self._backends: dict[str, BackEnd] = {}
         for backend in site.openeo:
             remote = Remote(backend, tokens, self._terms.pace)
+            watch = Watch(BackendLooker(remote, self._terms.details), self._terms.pace)
             self._backends[backend.id] = BackEnd(
                 remote,
-                Watch(BackendLooker(remote, self._terms.details), self._terms.pace),
+                watch,
                 LogPump(remote, self._terms.pace, self._terms.logs, self._terms.attended_logs),
                 Health(remote),
+                DeviceLogins(remote, functools.partial(_logged_in, remote, watch)),
             )
 
-    def _backend(self, spec: JobSpec) -> BackEnd:
+    def _backend(self, identifier: str) -> BackEnd:
         try:
-            return self._backends[spec.backend]
+            return self._backends[identifier]
         except KeyError:
             raise InvalidInput(
-                f"There is no openEO back end {spec.backend!r} here.",
+                f"There is no openEO back end {identifier!r} here.",
                 hint="Known: " + (", ".join(self._backends) or "none") + ".",
             ) from None
 
     # -- the engine's protocol -----------------------------------------------------------------
 
     async def check(self, spec: JobSpec) -> JobSpec:
-        """The spec with the back end named.
+        """The spec with the back end named, and the area and the period that the graph loads.
 
         The graph itself is judged by the back end, when the job is created there.
 
-        :raises InvalidInput: when there is no such back end, or no process graph.
+        :raises InvalidInput: when there is no such back end, or no process graph, or a place is
+            named for the results, which the back end keeps.
         """
         graph = spec.process.get("process_graph")
         if not isinstance(graph, dict) or not graph:
             raise InvalidInput('An openEO job has a process {"process_graph": {…}} with nodes.')
         if not all(isinstance(node, dict) and "process_id" in node for node in graph.values()):
             raise InvalidInput("Every node of a process graph names its process_id.")
+        if spec.output:
+            raise InvalidInput(
+                "An openEO back end keeps the results of a job itself; it takes no output.",
+                hint="Leave it out, and publish the job or stage its results when it has finished.",
+            )
         backend = spec.backend or next(iter(self._backends), "")
-        checked = spec.model_copy(update={"backend": backend, "title": spec.title or "openEO job"})
-        self._backend(checked)
-        return checked
+        self._backend(backend)
+        changes: dict[str, Any] = {"backend": backend, "title": spec.title or "openEO job"}
+        if spec.area is None:
+            changes["area"] = await asyncio.to_thread(area_of, graph)
+        if not spec.period:
+            changes["period"] = period_of(graph)
+        return spec.model_copy(update=changes)
 
     async def run(self, handle: JobHandle) -> Outcome:
         """Create and start the job at the back end, or find it there, and follow it to its end.
@@ -109,7 +125,7 @@ class OpenEOEngine(Engine):
         :raises CScaleError: when it cannot be created or started.
         """
         try:
-            backend = self._backend(handle.job.spec)
+            backend = self._backend(handle.job.spec.backend)
         except InvalidInput as error:
             if not handle.job.engine_id:
                 raise
@@ -129,35 +145,39 @@ class OpenEOEngine(Engine):
         try:
             end = await following.until_end(submission)
             if end.outcome is not None:
+                if end.outcome.status == JobStatus.CANCELED:
+                    await following.last_log()
                 return end.outcome
             if end.sighting.status == JobStatus.ERROR:
+                await following.last_log()
                 return await following.failed(end.sighting)
-            return await self._finished(following, backend, end.sighting.usage)
+            _, outcome = await asyncio.gather(
+                following.last_log(), self._finished(following, backend, end.sighting)
+            )
+            return outcome
         finally:
             backend.remote.places.freed()
 
     async def _finished(
-        self, following: Following, backend: BackEnd, usage: dict[str, Any]
+        self, following: Following, backend: BackEnd, sighting: Sighting
     ) -> Outcome:
         """The results of a job that has finished; the job is finished also without them."""
         handle = following.handle
+        finished = functools.partial(
+            Outcome, JobStatus.FINISHED, usage=sighting.usage, costs=sighting.costs
+        )
         try:
             items = await self._items(handle.job, backend, tries=self._terms.result_tries)
         except NotFound as error:
             if code_of(error) == "JobNotFound":
                 return following.gone()
             title = backend.remote.backend.title
-            text = f"finished; its results are not at {title} any more"
-            return Outcome(JobStatus.FINISHED, text, usage=usage)
+            return finished(f"finished; its results are not at {title} any more")
         except CScaleError as error:
             await handle.log(f"the results could not be read: {error.message}", "warning")
-            return Outcome(
-                JobStatus.FINISHED,
-                "finished; its results could not be read yet, ask for them again",
-                usage=usage,
-            )
+            return finished("finished; its results could not be read yet, ask for them again")
         files = sum(len(item["assets"]) for item in items)
-        return Outcome(JobStatus.FINISHED, f"{files} files", items, usage)
+        return finished(f"{files} files", results=items)
 
     async def close(self) -> None:
         """Stop watching; requests under way end by themselves, jobs are not touched."""
@@ -203,7 +223,7 @@ class OpenEOEngine(Engine):
             raise Conflict(f"Job {job.id} is {job.status}; it has no results.")
         if job.results and not refused and not any_expired(job.results, utc_now()):
             return job.results
-        return await self._items(job, self._backend(job.spec), tries=2)
+        return await self._items(job, self._backend(job.spec.backend), tries=2)
 
     # -- beside the protocol -------------------------------------------------------------------
 
@@ -227,7 +247,7 @@ class OpenEOEngine(Engine):
         :raises CScaleError: when the back end refuses the job, or does not answer.
         """
         checked = await self.check(spec)
-        backend = self._backend(checked)
+        backend = self._backend(checked.backend)
         state = await backend.health.state()
         if state.online and not state.offers("GET", "/jobs/{job_id}/estimate"):
             return None
@@ -242,7 +262,41 @@ class OpenEOEngine(Engine):
         finally:
             with suppress(CScaleError):  # a job that is never started costs nothing
                 await backend.remote.act(lambda c: c.job(identifier).delete())
-        return answer
+        known = {name: answer[name] for name in _ESTIMATED if answer.get(name) is not None}
+        return known or None
+
+    # -- logging in ----------------------------------------------------------------------------
+
+    async def begin_login(self, backend: str, *, keep: bool = False) -> DeviceLogin:
+        """Begin to log in at a back end by a code that the user types at its identity provider.
+
+        For back ends for which the hub has no token. How it went is told by :meth:`login`; jobs
+        that wait for it go on by themselves.
+
+        :param keep: keep the login in the user's home (mode 0600) beyond the life of this server,
+            as ``openeo-auth`` does; the user has to ask for it. Otherwise it stays in memory.
+        :raises InvalidInput: when there is no such back end, or one does not log in so there.
+        :raises CScaleError: when it, or its identity provider, does not answer.
+        """
+        return await self._backend(backend).logins.begin(keep=keep)
+
+    def login(self, backend: str) -> DeviceLogin | None:
+        """The login begun last at a back end, as it is now; None: none was begun.
+
+        :raises InvalidInput: when there is no such back end.
+        """
+        return self._backend(backend).logins.login
+
+
+#: Members of an estimate that are passed on (openEO API 1.2).
+_ESTIMATED = ("costs", "duration", "size", "downloads_included", "expires")
+
+
+def _logged_in(remote: Remote, watch: Watch[Any]) -> None:
+    """Let everything that waits for the login of a back end try again now."""
+    remote.encouraged.set()
+    remote.encouraged = asyncio.Event()
+    watch.encourage()
 
 
 def _state(seen: Service) -> BackendState:
@@ -256,6 +310,7 @@ def _state(seen: Service) -> BackendState:
         version=f"openEO {seen.api_version}" if seen.api_version else "",
         logins=seen.logins,
         estimates=seen.offers("GET", "/jobs/{job_id}/estimate"),
+        limits=seen.limits,
         problem=seen.problem,
     )
 

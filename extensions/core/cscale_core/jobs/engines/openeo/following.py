@@ -106,7 +106,7 @@ class Following:
                 # One answer may be of a part of the back end that has not heard of it yet.
                 if self._misses >= self._terms.misses:
                     return End(Sighting("gone"), self.gone())
-                self._watch.hurry(subscription.identifier)
+                self._watch.hurry(subscription.identifier, self._terms.pace.soonest)
                 continue
             self._misses = 0
             if subscription.trouble is not None:
@@ -121,7 +121,6 @@ class Following:
             if end is not None:
                 self._watch.leave(subscription)
                 self.handle.report(None, f"ended at {self._title}; reading what it left")
-                await self._last_log()
                 return end
 
     async def _start(self, submission: Submission) -> None:
@@ -170,6 +169,7 @@ class Following:
             message=message,
             progress=sighting.progress,
             usage=sighting.usage or handle.job.usage,
+            costs=sighting.costs if sighting.costs is not None else handle.job.costs,
         )
 
     async def _created(self, submission: Submission) -> None:
@@ -258,7 +258,8 @@ class Following:
             "It was deleted there, by another program or after its time. Submit it again.",
         )
 
-    async def _last_log(self) -> None:
+    async def last_log(self) -> None:
+        """Copy what is left of the log of a job that has ended."""
         try:
             await self._log.copy(self._remote.acting)
         except CScaleError as error:
@@ -281,7 +282,9 @@ class Following:
             hint = f"Probably {found.message}. {found.hint} {hint}".replace("  ", " ")
             details["job_options"] = found.options
         error = JobError(code="upstream_error", message=message, hint=hint, details=details)
-        return Outcome(JobStatus.ERROR, message, usage=sighting.usage, error=error)
+        return Outcome(
+            JobStatus.ERROR, message, usage=sighting.usage, error=error, costs=sighting.costs
+        )
 
     async def _error_lines(self) -> list[str]:
         """The error lines of a log that was copied by an earlier server."""

@@ -8,6 +8,7 @@ healthy when it answers at all.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -30,6 +31,7 @@ class Service:
     :ivar logins: ``oidc``, ``basic``, as the back end offers them.
     :ivar endpoints: such as ``GET /jobs/{job_id}/estimate``.
     :ivar problem: why it is not online; empty when it is.
+    :ivar limits: the largest values of options that it takes, as far as it says.
     """
 
     id: str
@@ -43,6 +45,7 @@ class Service:
     logins: tuple[str, ...] = ()
     endpoints: frozenset[str] = field(default_factory=frozenset)
     problem: str = ""
+    limits: dict[str, Any] = field(default_factory=dict)
 
     def offers(self, method: str, path: str) -> bool:
         """Whether an endpoint is listed; parameters may have any name."""
@@ -76,6 +79,13 @@ def _seen(connection: Any) -> dict[str, Any]:
     }
 
 
+def _limits(connection: Any) -> dict[str, Any]:
+    """What is left of the user's credits: the largest ``budget`` a job may have."""
+    budget = connection.get("/me", expected_status=200).json().get("budget")
+    known = isinstance(budget, int | float) and not isinstance(budget, bool)
+    return {"budget": budget} if known else {}
+
+
 class Health:
     """The state of one back end, kept for a while."""
 
@@ -102,6 +112,10 @@ class Health:
             seen = await self._remote.act(_seen)
         except CScaleError as error:
             seen = {"url": backend.url, "online": False, "problem": error.message}
+        if seen["online"] and "GET /me" in seen["endpoints"]:
+            # Without a login, or an answer, the limits are simply not known.
+            with suppress(CScaleError):
+                seen["limits"] = await self._remote.act(_limits)
         return Service(
             id=backend.id,
             title=backend.title,

@@ -1,5 +1,5 @@
-"""Logging in at an openEO back end: a token of the hub's broker at each request, the login kept by
-``openeo-auth``, user name and password of ``~/.netrc``, or none.
+"""Logging in at an openEO back end: a token of the hub's broker at each request, a login kept in
+memory or by ``openeo-auth``, user name and password of ``~/.netrc``, or none.
 
 Everything here but ``renew`` runs in a thread of the back end. openEO API 1.2: the bearer is
 ``oidc/PROVIDER/TOKEN`` or ``basic//TOKEN``.
@@ -44,6 +44,17 @@ class NoLogin:
         """There is nothing to renew."""
 
 
+class MissingLogin(NoLogin):
+    """There is no login where one is needed: what is public can be asked, the rest says why."""
+
+    def __init__(self, problem: LoginRequired) -> None:
+        self._problem = problem
+
+    def __call__(self, request: Any) -> Any:
+        """Nothing is sent."""
+        raise LoginRequired(self._problem.message, hint=self._problem.hint)
+
+
 class BrokerLogin:
     """A token of the broker, asked for at each request: a job may outlive any token."""
 
@@ -57,7 +68,12 @@ class BrokerLogin:
     def __call__(self, request: Any) -> Any:
         """The request with a token that is valid now."""
         asked = self._tokens.token(self._backend.audience)
-        token = asyncio.run_coroutine_threadsafe(asked, self._loop).result(_TOKEN_SECONDS)
+        try:
+            future = asyncio.run_coroutine_threadsafe(asked, self._loop)
+        except RuntimeError:
+            asked.close()  # the server has stopped meanwhile
+            raise
+        token = future.result(_TOKEN_SECONDS)
         request.headers["Authorization"] = f"Bearer oidc/{self._backend.provider}/{token}"
         return request
 
@@ -94,15 +110,63 @@ class BasicLogin:
         self._token = ""
 
 
-class StoredLogin:
-    """The login that ``openeo-auth oidc-auth`` kept on this machine, renewed by the client."""
+class RefreshTokens(Protocol):
+    """Where refresh tokens are kept (the client's ``RefreshTokenStore``)."""
 
-    def __init__(self, connection: Any, backend: OpenEOBackend) -> None:
+    def get_refresh_token(self, issuer: str, client_id: str) -> str | None:
+        """The token of a client of an identity provider."""
+        ...
+
+    def set_refresh_token(self, issuer: str, client_id: str, refresh_token: str) -> None:
+        """Put another one in its place."""
+        ...
+
+
+class MemoryTokens:
+    """Refresh tokens in the memory of this server; they end with it."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[tuple[str, str], str] = {}
+
+    def get_refresh_token(self, issuer: str, client_id: str) -> str | None:
+        """The token of a client of an identity provider."""
+        return self._tokens.get((issuer, client_id))
+
+    def set_refresh_token(self, issuer: str, client_id: str, refresh_token: str) -> None:
+        """Put another one in its place."""
+        self._tokens[issuer, client_id] = refresh_token
+
+
+def kept_tokens() -> RefreshTokens:
+    """Refresh tokens where ``openeo-auth`` keeps them: in the user's home, mode 0600."""
+    from openeo.rest.auth.config import RefreshTokenStore
+
+    store: RefreshTokens = RefreshTokenStore()
+    return store
+
+
+class StoredLogin:
+    """A login by a refresh token, renewed by the client.
+
+    :param tokens: where the refresh token is.
+    :param client_id: of the identity provider; empty: the back end's default.
+    """
+
+    def __init__(
+        self,
+        connection: Any,
+        backend: OpenEOBackend,
+        tokens: RefreshTokens,
+        client_id: str = "",
+    ) -> None:
         import openeo
 
         self._backend = backend
+        self._client_id = client_id
         # Logging in asks the back end without a login: that wants a connection of its own.
-        self._own = openeo.Connection(connection.root_url, session=connection.session)
+        self._own = openeo.Connection(
+            connection.root_url, session=connection.session, refresh_token_store=tokens
+        )
         self._refused = False
         self._lock = threading.Lock()
         self._authenticate()
@@ -110,13 +174,15 @@ class StoredLogin:
     def _authenticate(self) -> None:
         try:
             self._own.authenticate_oidc_refresh_token(
-                provider_id=self._backend.provider, store_refresh_token=True
+                client_id=self._client_id or None,
+                provider_id=self._backend.provider,
+                store_refresh_token=True,
             )
         except Exception as error:
             host = urlsplit(self._backend.url).netloc
             raise LoginRequired(
                 f"There is no valid login kept for {self._backend.title}.",
-                hint=f"Run in a terminal: openeo-auth oidc-auth {host}",
+                hint=f"Log in there again, or run in a terminal: openeo-auth oidc-auth {host}",
                 reason=type(error).__name__,
             ) from error
 
@@ -144,17 +210,21 @@ def account_of(url: str, file: Path | None = None) -> tuple[str, str] | None:
     return (found[0], found[2]) if found and found[0] and found[2] else None
 
 
-def _offers(connection: Any, path: str) -> bool:
-    return bool(connection.capabilities().supports_endpoint(path, method="GET"))
-
-
 def login_for(
-    connection: Any, backend: OpenEOBackend, tokens: TokenSource, loop: asyncio.AbstractEventLoop
+    connection: Any,
+    capabilities: Any,
+    backend: OpenEOBackend,
+    tokens: TokenSource,
+    loop: asyncio.AbstractEventLoop,
 ) -> Login:
     """The way to log in at a back end, as its entry says or as is possible.
 
-    :raises LoginRequired: when the entry names a way for which nothing is there.
+    :param capabilities: the client's, of the back end.
     """
+
+    def offers(path: str) -> bool:
+        return bool(capabilities.supports_endpoint(path, method="GET"))
+
     way = backend.auth
     if way == "auto" and backend.audience:
         way = "broker"
@@ -162,20 +232,20 @@ def login_for(
         return BrokerLogin(backend, tokens, loop)
     if way in ("basic", "auto"):
         account = account_of(backend.url)
-        if account and (way == "basic" or _offers(connection, "/credentials/basic")):
+        if account and (way == "basic" or offers("/credentials/basic")):
             return BasicLogin(connection, *account)
         if way == "basic":
-            raise LoginRequired(
-                f"There is no user name and password for {backend.title}.",
-                hint=f"Add a line to ~/.netrc: machine {urlsplit(backend.url).hostname} login … "
-                "password …",
+            host = urlsplit(backend.url).hostname
+            return MissingLogin(
+                LoginRequired(
+                    f"There is no user name and password for {backend.title}.",
+                    hint=f"Add a line to ~/.netrc: machine {host} login … password …",
+                )
             )
-    if way == "stored":
-        return StoredLogin(connection, backend)
-    if way == "auto" and _offers(connection, "/credentials/oidc"):
+    if way == "stored" or (way == "auto" and offers("/credentials/oidc")):
         try:
-            return StoredLogin(connection, backend)
-        except LoginRequired:
-            # Nothing is kept: what needs no login still works, and the rest says so.
-            return NoLogin()
+            return StoredLogin(connection, backend, kept_tokens())
+        except LoginRequired as error:
+            # What needs no login still works, and the rest says so.
+            return MissingLogin(error) if way == "stored" else NoLogin()
     return NoLogin()

@@ -29,6 +29,8 @@ MOST_PAGES = 20
 #: Lines without an id that are remembered, so that they are not written twice.
 LOOSE_LINES = 200
 
+#: What is remembered of a log in the job's state.
+_NOTES = ("log_cursor", "log_loose", "log_unread")
 _LEVELS = ("debug", "info", "warning", "error")
 
 Entry = dict[str, Any]
@@ -124,6 +126,7 @@ class RemoteLog:
         if not fresh:
             return
         state = self.handle.state
+        before = {name: state[name] for name in _NOTES if name in state}
         lines: list[LogEntry] = []
         loose = list(state.get("log_loose", ()))
         for entry in fresh:
@@ -141,9 +144,14 @@ class RemoteLog:
                 loose.append(_identity(entry))
         if loose:
             state["log_loose"] = loose[-LOOSE_LINES:]
-        if lines:
-            await self.handle.log_lines(lines)
-        await self.handle.save_state()
+        try:
+            await self.handle.log_lines(lines, with_state=True)
+        except CScaleError:
+            # Not written: the next copy begins where this one did.
+            for name in _NOTES:
+                state.pop(name, None)
+            state.update(before)
+            raise
 
     def _reading_failed(self, entry: Entry) -> Iterable[LogEntry]:
         """Said once, until lines come again."""

@@ -15,12 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from cscale_core import __version__
 from cscale_core.backends import OpenEOBackend
 from cscale_core.errors import LoginRequired, UpstreamError
 from cscale_core.identity.tokens import TokenSource
 from cscale_core.jobs.engines.openeo.codes import RENEWABLE
 from cscale_core.jobs.engines.openeo.failures import code_of, translated
-from cscale_core.jobs.engines.openeo.login import Login, login_for
+from cscale_core.jobs.engines.openeo.login import Login, NoLogin, login_for
 from cscale_core.jobs.polling import Limiter, Pace, Places
 
 THREADS = 4
@@ -47,6 +48,7 @@ class Remote:
     :ivar watching: limits what is asked without anybody having acted.
     :ivar acting: limits what users and the ends of jobs ask for.
     :ivar places: jobs that wait for a free place there.
+    :ivar encouraged: is set when somebody has logged in, and is then another one.
     """
 
     def __init__(self, backend: OpenEOBackend, tokens: TokenSource, pace: Pace) -> None:
@@ -55,11 +57,14 @@ class Remote:
         act_rate, act_burst = max(ACT_RATE, pace.rate), max(ACT_BURST, pace.burst)
         self.acting = Limiter(act_rate, act_burst, beside=self.watching)
         self.places = Places()
+        self.encouraged = asyncio.Event()
         self._tokens = tokens
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=f"openeo-{backend.id}")
         self._connection: Any = None
+        self._capabilities: Any = None
         self._login: Login | None = None
         self._renewals = 0
+        self._look_for_login = False
         self._lock = threading.Lock()
 
     async def act(self, ask: Callable[[Any], _T]) -> _T:
@@ -76,13 +81,23 @@ class Remote:
         try:
             return await self._once(ask)
         except LoginRequired as error:
-            if self._login is None or code_of(error) not in RENEWABLE:
+            absent = isinstance(self._login, NoLogin)
+            if self._login is None or not (absent or code_of(error) in RENEWABLE):
                 raise
             # Of several requests refused together the first one renews.
             if renewals == self._renewals:
                 self._renewals += 1
+                # Where there was none, the user may have logged in meanwhile (openeo-auth).
+                self._look_for_login = absent
                 self._login.renew()
             return await self._once(ask)
+
+    def use(self, login: Login) -> None:
+        """Log in so from now on; on the event loop, after a first request."""
+        self._renewals += 1
+        self._look_for_login = False
+        self._login = login
+        self._connection.auth = login
 
     async def _once(self, ask: Callable[[Any], _T]) -> _T:
         loop = asyncio.get_running_loop()
@@ -95,6 +110,9 @@ class Remote:
         with self._lock:
             if self._connection is None:
                 self._connection = self._connect(loop)
+            elif self._look_for_login:
+                self._log_in(self._connection, loop)
+            self._look_for_login = False
         return ask(self._connection)
 
     def _connect(self, loop: asyncio.AbstractEventLoop) -> Any:
@@ -109,9 +127,20 @@ class Remote:
             self.backend.url, session=session, default_timeout=REQUEST_SECONDS, auto_validate=False
         )
         self._check_discovered(connection.root_url)
-        self._login = login_for(connection, self.backend, self._tokens, loop)
-        connection.auth = self._login
+        # Who asks: a back end's operator may want to know.
+        agent = f"cscale/{__version__} {connection.default_headers['User-Agent']}"
+        connection.default_headers["User-Agent"] = agent
+        self._capabilities = connection.capabilities()
+        self._log_in(connection, loop)
         return connection
+
+    def _log_in(self, connection: Any, loop: asyncio.AbstractEventLoop) -> None:
+        before = self._login
+        found = login_for(connection, self._capabilities, self.backend, self._tokens, loop)
+        # Looking for a login takes a while, in which the user may have logged in (:meth:`use`).
+        if self._login is before:
+            self._login = found
+        connection.auth = self._login
 
     def _check_discovered(self, url: str) -> None:
         """A back end's own list of versions must not lead a token off https."""

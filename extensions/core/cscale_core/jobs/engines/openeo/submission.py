@@ -71,12 +71,14 @@ class Submission:
             if self._handle.cancel_requested.is_set():
                 return ""
             await self._note("creating")
+            encouraged = self._remote.encouraged
             try:
                 return await self._remote.act(self._post)
             except (UpstreamError, LoginRequired) as error:
                 if isinstance(error, LoginRequired) or code_of(error) in REFUSED:
                     await self._unnote("creating")
-                await self._wait(backoff.failed(), f"not sent yet: {error.message}")
+                text = f"not sent yet: {error.message}"
+                await self._wait(backoff.failed(), text, encouraged)
             except CScaleError as error:
                 await self._unnote("creating")
                 if code_of(error) not in NO_PLACE:
@@ -128,10 +130,12 @@ class Submission:
         backoff = self._backoff()
         identifier = self._handle.job.engine_id
         while not self._handle.cancel_requested.is_set():
+            encouraged = self._remote.encouraged
             try:
                 await self._remote.act(lambda c: c.job(identifier).start())
             except (UpstreamError, LoginRequired) as error:
-                await self._wait(backoff.failed(), f"not started yet: {error.message}")
+                text = f"not started yet: {error.message}"
+                await self._wait(backoff.failed(), text, encouraged)
                 continue
             except CScaleError as error:
                 if code_of(error) in NO_PLACE:
@@ -164,9 +168,9 @@ class Submission:
             return float("inf")
         return max(0.0, (utc_now() - noted).total_seconds())
 
-    async def _wait(self, seconds: float, message: str) -> None:
+    async def _wait(self, seconds: float, message: str, encouraged: asyncio.Event) -> None:
         self._handle.report(None, message)
-        await first_of([self._handle.cancel_requested], seconds)
+        await first_of([self._handle.cancel_requested, encouraged], seconds)
 
     async def _wait_for_place(self, backoff: Backoff, error: CScaleError) -> None:
         await self._handle.update(

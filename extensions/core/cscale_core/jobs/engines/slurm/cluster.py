@@ -14,7 +14,7 @@ from cscale_core.jobs.engines.slurm.rest import RestSlurm
 from cscale_core.jobs.engines.slurm.ssh import Ssh, SshFiles
 from cscale_core.jobs.engines.slurm.states import Task
 from cscale_core.jobs.engines.slurm.transport import Files, Slurm
-from cscale_core.jobs.polling import Limiter, Looked, Pace, Watch
+from cscale_core.jobs.polling import Limiter, Looked, Looker, Pace, Watch
 from cscale_core.site import Site, SlurmCluster
 
 Tasks = tuple[Task, ...]
@@ -22,7 +22,7 @@ Tasks = tuple[Task, ...]
 FIGURES_SECONDS = 2.0
 
 
-class _Looker:
+class _Looker(Looker[Tasks]):
     """Asks a cluster for all the jobs that are followed, in one list."""
 
     def __init__(self, slurm: Slurm, limiter: Limiter) -> None:

@@ -1,13 +1,12 @@
 """Results of a job: the files it left on the cluster, in the user's bucket and described.
 
-Rasters become a STAC item by :mod:`cscale_core.workflows.results`; other files become assets of the
-same item. Where the cluster mounts the buckets the files are there already and are only read.
+What each file is says :mod:`cscale_core.workflows.results`; all are assets of one item. Where the
+cluster mounts the buckets the files are there already and are only read.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 
 from cscale_core import addresses
 from cscale_core.addresses import ObjectAddress
-from cscale_core.errors import CScaleError, NotFound
+from cscale_core.errors import NotFound
 from cscale_core.jobs.engine import JobHandle
 from cscale_core.jobs.engines.slurm.script import Places
 from cscale_core.jobs.engines.slurm.transport import File, Files
@@ -24,18 +23,6 @@ from cscale_core.jobs.model import Job
 from cscale_core.objects import ObjectStore
 from cscale_core.site import Site
 
-RASTERS = (".tif", ".tiff", ".jp2", ".vrt", ".nc")
-_TYPES = {
-    ".json": "application/json",
-    ".geojson": "application/geo+json",
-    ".csv": "text/csv",
-    ".txt": "text/plain",
-    ".png": "image/png",
-    ".parquet": "application/vnd.apache.parquet",
-    ".jp2": "image/jp2",
-    ".nc": "application/netcdf",
-    ".zip": "application/zip",
-}
 #: Files that are taken; more of them are a data set of its own, not the result of a job.
 MOST_FILES = 1000
 _PIECE = 64 * 1024 * 1024
@@ -47,16 +34,6 @@ class Collected:
 
     items: list[dict[str, Any]]
     left: str = ""
-
-
-def asset_key(path: str, taken: Sequence[str] = ()) -> str:
-    """A name for an asset, from the file's, that no other has."""
-    stem = str(PurePosixPath(path).with_suffix("")) or path
-    key = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("_") or "file"
-    name, number = key, 2
-    while name in taken:
-        name, number = f"{key}_{number}", number + 1
-    return name
 
 
 async def collect(
@@ -157,53 +134,37 @@ class _Work:
         return self._folder / ("file" + PurePosixPath(file.path).suffix.lower())
 
     def take(self, file: File) -> None:
+        # Imported here: rasterio and numpy cost a server half a second it may never need.
+        from cscale_core.workflows.results.files import asset_key, contents
+
         path = self.local(file)
-        suffix = path.suffix
-        asset = self._described(path, suffix)
+        asset = contents(path, PurePosixPath(file.path).name)
         address = addresses.parse(self._target + file.path, self._site)
         assert address is not None  # noqa: S101 - an s3:// address always parses
         if self._store is not None:
             self._store.put_file(address, path, content_type=asset["type"])
         path.unlink()
-        key = asset_key(file.path, tuple(self._assets))
+        key = asset_key(file.path, self._assets)
         self._assets[key] = {
             **addresses.asset_addresses(address, self._site),
             "title": file.path,
             **asset,
-            "file:size": file.size,
         }
-
-    @staticmethod
-    def _described(path: Path, suffix: str) -> dict[str, Any]:
-        # Imported here: rasterio and numpy cost a server half a second it may never need.
-        from cscale_core.workflows import results
-
-        asset: dict[str, Any] = {
-            "type": _TYPES.get(suffix, "application/octet-stream"),
-            "roles": ["data"],
-            "file:checksum": results.multihash(path),
-        }
-        if suffix in RASTERS:
-            if suffix in (".tif", ".tiff"):
-                asset["type"] = results.COG_TYPE
-            try:
-                asset.update(results.raster_metadata(path))
-            except CScaleError:
-                # A picture without a place on Earth, or a file that only looks like a raster.
-                asset["type"] = _TYPES.get(suffix, "image/tiff")
-        return asset
 
     def item(self, collection: str, expression: dict[str, Any]) -> dict[str, Any]:
-        from cscale_core.workflows import results
+        from cscale_core.workflows.results.items import described_item, item_id
+        from cscale_core.workflows.results.provenance import Lineage, stated_period
 
         job = self._job
-        return results.described_item(
+        return described_item(
             self._assets,
-            identifier=results.item_id(job.spec.title, job.id),
+            identifier=item_id(job.spec.title, job.id),
             collection=collection,
             site=self._site,
             title=job.spec.title,
-            lineage=results.Lineage(
+            period=stated_period(job.spec.period),
+            area=job.spec.area,
+            lineage=Lineage(
                 engine="slurm",
                 job_id=job.id,
                 expression=expression,

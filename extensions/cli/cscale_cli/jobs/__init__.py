@@ -1,0 +1,1 @@
+"""``cscale jobs``: the one list of jobs, from a terminal."""

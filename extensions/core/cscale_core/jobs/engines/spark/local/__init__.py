@@ -1,0 +1,1 @@
+"""Spark on this machine: ``spark-submit`` in a process group that outlives the server."""

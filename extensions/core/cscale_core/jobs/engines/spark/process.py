@@ -1,0 +1,152 @@
+"""What a Spark job runs: an application of the registry by name, or a program of one's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from cscale_core.errors import InvalidInput
+from cscale_core.workflows.applications import APPLICATIONS, Application, validated
+
+_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")
+# What others can read (a manifest, a list of processes) must not hold one.
+SECRET = re.compile(
+    r"SECRET|PASSW(OR)?D|TOKEN|CREDENTIAL|ACCESS[._-]?KEY|API[._-]?KEY|PRIVATE[._-]?KEY",
+    re.IGNORECASE,
+)
+# Set by us, by Spark or by Kubernetes: what is said here would break the application.
+_RESERVED = re.compile(
+    r"^(CSCALE|AWS|SPARK|PYSPARK|KUBERNETES|JUPYTERHUB|JPY)_|^(PATH|HOME|JAVA_HOME|PYTHONPATH)$"
+)
+
+Text = Annotated[str, Field(max_length=100_000)]
+Place = Annotated[str, Field(min_length=1, max_length=4000, pattern=r"^[^\x00-\x1f,]+$")]
+Coordinate = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9_.-]+:[A-Za-z0-9_.-]+:[A-Za-z0-9_.+-]+$", max_length=300),
+]
+
+
+class Program(BaseModel):
+    """A PySpark program and what it needs.
+
+    In ``arguments``, ``{output}`` and ``{inputs}`` (a JSON file of the job's inputs) are filled in,
+    and what is one of our three addresses becomes what the job sees. The same are in the variables
+    ``CSCALE_OUTPUT``, ``CSCALE_INPUTS`` and ``CSCALE_JOB_ID``.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    main: Place = Field(description="The .py file: a path on a mount, or s3://.")
+    arguments: list[Text] = Field(default_factory=list, max_length=10_000)
+    packages: list[Coordinate] = Field(
+        default_factory=list, max_length=100, description="Maven coordinates, group:name:version."
+    )
+    python: list[str] = Field(
+        default_factory=list, max_length=200, description="Python requirements, such as xarray>=2."
+    )
+    py_files: list[Place] = Field(
+        default_factory=list, max_length=200, description=".py, .zip or .egg files beside it."
+    )
+    jars: list[Place] = Field(default_factory=list, max_length=200)
+    environment: dict[str, Text] = Field(default_factory=dict)
+
+    @field_validator("main")
+    @classmethod
+    def _python_file(cls, value: str) -> str:
+        if PurePosixPath(value).suffix != ".py":
+            raise ValueError(f"{value!r} is not a .py file")
+        return value
+
+    @field_validator("py_files", "jars")
+    @classmethod
+    def _kinds(cls, value: list[str], info: Any) -> list[str]:
+        kinds = (".jar",) if info.field_name == "jars" else (".py", ".zip", ".egg")
+        for place in value:
+            if PurePosixPath(place).suffix not in kinds:
+                raise ValueError(f"{place!r} does not end with {' or '.join(kinds)}")
+        return value
+
+    @field_validator("arguments")
+    @classmethod
+    def _no_nul(cls, value: list[str]) -> list[str]:
+        if any("\0" in part for part in value):
+            raise ValueError("an argument cannot hold a NUL character")
+        return value
+
+    @field_validator("python")
+    @classmethod
+    def _requirements(cls, value: list[str]) -> list[str]:
+        for text in value:
+            try:
+                requirement = Requirement(text)
+            except InvalidRequirement as error:
+                raise ValueError(f"{text!r} is not a requirement such as xarray>=2024") from error
+            if requirement.url:
+                raise ValueError(f"{text!r} names an address; requirements come from the index")
+        return value
+
+    @field_validator("environment")
+    @classmethod
+    def _open(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not _VARIABLE.fullmatch(name) or "\0" in text:
+                raise ValueError(f"{name!r} is not a variable")
+            if SECRET.search(name):
+                raise ValueError(
+                    f"{name} looks like a secret, and others can read what a job is given; "
+                    "credentials for the object store are found without being named"
+                )
+            if _RESERVED.search(name):
+                raise ValueError(f"{name} is set by the engine")
+        return value
+
+
+class NamedApplication(BaseModel):
+    """An application of :mod:`cscale_core.workflows.applications`, by name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    application: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+Process = Program | NamedApplication
+
+
+def mistakes(error: ValidationError, whole: str) -> list[str]:
+    """What a validation found, each with the member that it is about."""
+    return [
+        f"{'.'.join(map(str, mistake['loc'])) or whole}: "
+        + str(mistake["msg"]).removeprefix("Value error, ")
+        for mistake in error.errors(include_url=False, include_input=False)
+    ]
+
+
+def process_of(
+    process: dict[str, Any], applications: Mapping[str, Application] = APPLICATIONS
+) -> Process:
+    """The process of a spec, an application's arguments with their defaults.
+
+    :raises InvalidInput: with what is wrong.
+    """
+    kind = Program if "main" in process else NamedApplication
+    try:
+        read = kind.model_validate(process)
+    except ValidationError as error:
+        wrong = mistakes(error, "process")
+        raise InvalidInput(
+            f"The process of a Spark job is not right: {'; '.join(wrong[:5])}",
+            hint='It is {"application": NAME, "arguments": {…}}, or {"main": PATH, "arguments": '
+            "[…]} with optionally packages, python, py_files, jars and environment.",
+            mistakes=wrong,
+        ) from error
+    if isinstance(read, NamedApplication):
+        arguments = validated(read.application, read.arguments, applications)
+        return read.model_copy(update={"arguments": arguments})
+    return read
