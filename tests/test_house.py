@@ -44,7 +44,7 @@ FLOORS = [
         "transport",
         "untrusted",
     },
-    {"catalog", "ingest"},
+    {"catalog", "ingest", "notebooks"},
     {"workflows"},
     {"jobs"},
     {"client"},

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cscale_hub.auth.checkin import CheckinAuthenticator
+from cscale_hub.auth.checkin import AcceptedVO, CheckinAuthenticator
 from cscale_hub.group_roles import group_roles
 from cscale_hub.local.layout import Layout
 from cscale_hub.local.routes import LocalProxy
@@ -25,6 +25,8 @@ from cscale_hub.vos import accepted_vos
 
 BROKER_SCOPE = "custom:cscale-broker:use"
 OPERATOR = "operator"
+# How often a login is looked at without asking anybody; what is due is asked for then.
+_LOOK_SECONDS = 15
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -58,10 +60,16 @@ def _identity(c: Any, settings: Settings, vos: VOFile) -> None:
     login.scope = list(identity.scopes)
     login.oauth_callback_url = f"{public_url(settings)}/hub/oauth_callback"
     login.vo_rules = list(vos.rules())
+    login.accepted_vos = [
+        AcceptedVO(name, vo.title, vo.enrolment_url) for name, vo in vos.vos.items()
+    ]
     login.enrolment_url = identity.enrolment_url
     login.refresh_ahead = identity.refresh_ahead
+    login.outage_grace = identity.outage_grace
     login.discovery_timeout = identity.discovery_timeout
-    login.auth_refresh_age = identity.refresh_interval
+    login.membership_interval = identity.refresh_interval
+    login.auth_refresh_age = min(_LOOK_SECONDS, identity.refresh_interval)
+    login.refresh_pre_spawn = True
     login.enable_auth_state = True
     login.enable_pkce = True
     login.manage_groups = True

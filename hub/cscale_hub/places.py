@@ -4,7 +4,10 @@ One bucket is the VO's own and has a fixed layout, which the openEO service and 
 user's server rely on:
 
 * ``products/…`` is the VO's: by default members read, add and replace, managers also delete;
-* ``users/<slug>/…`` is one member's: read, write, delete; nothing for anybody else.
+* ``users/<slug>/…`` is one member's: read, write, delete; nothing for anybody else;
+* ``shared/…`` is what members show each other: read by the roles that may, and written by curators;
+  below it ``shared/published/<slug>/…`` is written by one member too (the rule of shared notebooks,
+  :func:`shared_places`; :mod:`cscale_core.notebooks` keeps published notebooks there).
 
 Further places are prefixes of this or of other buckets. ``{user}`` in a prefix is always the slug.
 
@@ -26,6 +29,8 @@ MANAGER = "manager"
 PRODUCTS = "products/"
 HOMES = "users/{user}/"
 USER = "{user}"
+SHARED = "shared/"
+PUBLISHED = f"{SHARED}published/{USER}/"
 
 # S3 naming rules for general purpose buckets, without dots (they break TLS wildcard names).
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", re.ASCII)
@@ -115,6 +120,19 @@ class Place:
         return self.prefix.replace(USER, check_slug(slug))
 
 
+def shared_places(
+    bucket: str, read: Iterable[str], publish: Iterable[str], curate: Iterable[str]
+) -> tuple[Place, ...]:
+    """Where the members of a VO share notebooks in its own bucket, by the roles that may."""
+    looked_at: dict[str, Level] = dict.fromkeys(read, "ro") | dict.fromkeys(curate, "rwd")
+    published: dict[str, Level] = dict.fromkeys(publish, "rwd")
+    places = (
+        Place(bucket, SHARED, "shared", looked_at),
+        Place(bucket, PUBLISHED, "shared", published),
+    )
+    return tuple(place for place in places if place.access)
+
+
 @dataclass(frozen=True, slots=True)
 class VOStorage:
     """The storage of one virtual organisation.
@@ -159,7 +177,8 @@ def check_layout(vos: Iterable[VOStorage]) -> None:
     """See that no place reaches into another that it must not reach into.
 
     * A bucket with personal prefixes is of one VO.
-    * No place contains, or is inside, the prefix under which persons have theirs.
+    * No place contains, or is inside, the prefix under which persons have theirs; only what
+      persons publish is inside ``shared/``, where whoever may look looks at all of it.
     * What two VOs can both reach, both may only read.
 
     :raises StorageError: naming the VOs and the bucket.
@@ -176,6 +195,8 @@ def check_layout(vos: Iterable[VOStorage]) -> None:
             )
         overlap = here.common.startswith(there.common) or there.common.startswith(here.common)
         if not overlap:
+            continue
+        if one == other and {here.prefix, there.prefix} == {SHARED, PUBLISHED}:
             continue
         if personal or (here.prefix == there.prefix and one == other):
             raise StorageError(

@@ -117,7 +117,14 @@ class IdentitySettings(_Model):
         default=1500,
         ge=0,
         description="Seconds before the end of an access token at which it is renewed; more than "
-        "the broker's minimum_life and refresh_interval together.",
+        "the broker's minimum_life and refresh_interval together. One that lives shorter than "
+        "twice as long is renewed at half its life.",
+    )
+    outage_grace: int = Field(
+        default=900,
+        ge=0,
+        description="Seconds after the end of its access token for which a session is kept while "
+        "the provider is out of reach.",
     )
     discovery_timeout: float = Field(
         default=15.0, gt=0, description="Seconds for which discovery is tried again."

@@ -265,7 +265,12 @@ def _statements(given: Sequence[StorageGrant]) -> list[Policy]:
             actions += _WRITE + (_DELETE if grant.delete else ())
         objects[actions].add(f"arn:aws:s3:::{grant.bucket}/{grant.prefix}*")
     listings: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for bucket, allowed in sorted(prefixes.items()):
+    for bucket, every in sorted(prefixes.items()):
+        allowed = {
+            one
+            for one in every
+            if not any(one != other and one.startswith(other[:-1]) for other in every)
+        }
         # A whole bucket is listed by clients without s3:prefix too.
         narrowed = () if "*" in allowed else tuple(sorted(allowed))
         listings[narrowed].append(f"arn:aws:s3:::{bucket}")

@@ -25,6 +25,7 @@ from cscale_hub.places import (
     check_bucket,
     check_layout,
     check_prefix,
+    shared_places,
 )
 from cscale_hub.profiles import STANDARD, Profile, ProfileName, Size
 from cscale_hub.storage import check_policies
@@ -180,7 +181,8 @@ class VirtualOrganisation(_Model):
     )
     quota: Quota = Field(default=Quota(), description="What members may use.")
     bucket: BucketName = Field(
-        description="The VO's bucket, of this VO alone: products/ of all, users/… of each member."
+        description="The VO's bucket, of this VO alone: products/ of all, users/… of each member, "
+        "shared/ for notebooks."
     )
     products: dict[RoleName, Level] = Field(
         default_factory=dict,
@@ -228,12 +230,11 @@ class VirtualOrganisation(_Model):
 
     def storage(self, name: str) -> VOStorage:
         """The VO's buckets and prefixes, under its name."""
+        rule = self.shared_notebooks
+        shared = shared_places(self.bucket, rule.read or self.roles, rule.publish, rule.curate)
+        further = (Place(p.bucket, p.prefix, p.purpose, p.access) for p in self.places)
         return VOStorage(
-            name,
-            self.bucket,
-            self.products,
-            frozenset(self.homes),
-            tuple(Place(p.bucket, p.prefix, p.purpose, p.access) for p in self.places),
+            name, self.bucket, self.products, frozenset(self.homes), (*shared, *further)
         )
 
 

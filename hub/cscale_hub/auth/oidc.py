@@ -1,8 +1,8 @@
 """What the hub has to know of an OpenID provider: its endpoints, and whether an ID token is true.
 
-Rules: OpenID Connect Discovery 1.0 section 4 and Core 1.0 section 3.1.3.7. Only RS256 is accepted
-(what Check-in signs with), keys are found by ``kid``, and an unknown ``kid`` makes the key set be
-fetched once more, because keys are rotated.
+Rules: OpenID Connect Discovery 1.0 section 4 and Core 1.0 section 3.1.3.7. Only signatures with a
+public key are accepted (Check-in's are RS256) and only by the algorithm of the key, keys are found
+by ``kid``, and an unknown ``kid`` makes the key set be fetched once more, because keys are rotated.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from typing import Any
 
 import jwt
 
-ALGORITHMS = ["RS256"]
+ALGORITHMS = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
+)
 LEEWAY_SECONDS = 30
-_REFETCH_SECONDS = 10.0
+_REFETCH_SECONDS = 1.0
 
 Fetch = Callable[[str], Awaitable[Any]]
 
@@ -35,6 +38,7 @@ class Endpoints:
     userinfo: str
     jwks: str
     end_session: str
+    revocation: str
 
     @classmethod
     def from_discovery(cls, document: object, issuer: str) -> Endpoints:
@@ -51,6 +55,7 @@ class Endpoints:
                 userinfo=str(document["userinfo_endpoint"]),
                 jwks=str(document["jwks_uri"]),
                 end_session=str(document.get("end_session_endpoint", "")),
+                revocation=str(document.get("revocation_endpoint", "")),
             )
         except KeyError as error:
             raise TokenError(f"the discovery document lacks {error}") from error
@@ -84,12 +89,17 @@ class KeySet:
                 keys = jwt.PyJWKSet.from_dict(document).keys
             except (jwt.PyJWTError, AttributeError, TypeError) as error:
                 raise TokenError("the provider's key set cannot be read") from error
-            self._keys = {key.key_id: key for key in keys if key.key_id}
+            self._keys = {key.key_id: key for key in keys if key.key_id and _signs(key)}
             self._fetched = time.monotonic()
         try:
             return self._keys[kid]
         except KeyError as error:
             raise TokenError("the token is signed with a key the provider does not have") from error
+
+
+def _signs(key: jwt.PyJWK) -> bool:
+    """Whether it is a public key for signatures: not one to encrypt with, not a shared secret."""
+    return key.algorithm_name in ALGORITHMS and key.public_key_use in (None, "sig")
 
 
 async def verified_claims(
@@ -111,12 +121,14 @@ async def verified_claims(
         header = jwt.get_unverified_header(id_token)
         kid = header.get("kid")
         if header.get("alg") not in ALGORITHMS or not isinstance(kid, str):
-            raise TokenError("the ID token is not signed with RS256 and a key id")
+            raise TokenError("the ID token is not signed with a public key and a key id")
         key = await keys.key(kid, jwks_url)
+        if header["alg"] != key.algorithm_name:
+            raise TokenError("the ID token is not signed with the algorithm of its key")
         claims: dict[str, Any] = jwt.decode(
             id_token,
             key=key,
-            algorithms=ALGORITHMS,
+            algorithms=[key.algorithm_name],
             audience=client_id,
             issuer=issuer,
             leeway=LEEWAY_SECONDS,

@@ -12,6 +12,7 @@ from traitlets import default
 from cscale_hub.profiles import Offer, Profile, size_bytes
 from cscale_hub.spawn.capacity import Capacity, words
 from cscale_hub.spawn.choice import ChoosingSpawner
+from cscale_hub.spawn.watched import WatchedSpawner
 
 LABELS = "c-scale.eu/"
 
@@ -43,7 +44,7 @@ def override(profile: Profile) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if value}
 
 
-class ClusterSpawner(ChoosingSpawner, KubeSpawner):  # type: ignore[misc]  # not typed
+class ClusterSpawner(WatchedSpawner, ChoosingSpawner, KubeSpawner):  # type: ignore[misc]  # not typed
     """One pod per server."""
 
     extra_labels: dict[str, str]

@@ -32,6 +32,7 @@ from cscale_hub.settings import Settings
 from cscale_hub.spawn.choice import ChoosingSpawner
 from cscale_hub.spawn.machine import available, limiter
 from cscale_hub.spawn.site import site_document
+from cscale_hub.spawn.watched import WatchedSpawner
 from cscale_hub.vos import roles_in_groups
 
 MOUNT_FOLDER = "s3"
@@ -50,7 +51,7 @@ _STEPS = (
 )
 
 
-class LocalSpawner(ChoosingSpawner, SimpleLocalProcessSpawner):  # type: ignore[misc]
+class LocalSpawner(WatchedSpawner, ChoosingSpawner, SimpleLocalProcessSpawner):  # type: ignore[misc]
     """One process per user, with everything it writes below the data folder."""
 
     @property

@@ -58,6 +58,11 @@ class User:
         self.name = user_slug(SUBJECT)
         self.state = kept
         self.saves = 0
+        self.groups: list[str] = [AQUA, f"{AQUA}:member"]
+        self.spawners: dict[str, Any] = {}
+
+    def sync_groups(self, groups: list[str]) -> None:
+        self.groups = groups
 
     async def get_auth_state(self) -> dict[str, Any] | None:
         await asyncio.sleep(0)
