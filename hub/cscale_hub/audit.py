@@ -18,7 +18,9 @@ from typing import Any, ClassVar, Literal
 from jupyter_events import EventLogger
 from pydantic import BaseModel, ConfigDict, Field
 
+from cscale_hub.local.layout import Layout
 from cscale_hub.metrics import count_event
+from cscale_hub.settings import Settings
 
 SCHEMA_ROOT = "https://schema.c-scale.eu/hub"
 
@@ -126,6 +128,11 @@ def schemas() -> list[dict[str, Any]]:
         }
         for kind in KINDS
     ]
+
+
+def audit_file(settings: Settings) -> Path:
+    """Where the hub and the broker write their events."""
+    return settings.audit.file or Layout(settings.data).audit
 
 
 class AuditLog:

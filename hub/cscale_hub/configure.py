@@ -13,11 +13,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cscale_hub.auth.checkin import AcceptedVO, CheckinAuthenticator
+from cscale_hub.accounting.place import open_usage
+from cscale_hub.announcements import Announcements
+from cscale_hub.audit import AuditLog, audit_file
+from cscale_hub.audit_shares import record_shares
+from cscale_hub.auth.audited import AuditedAuthenticator
+from cscale_hub.auth.checkin import AcceptedVO
+from cscale_hub.colours import darker
+from cscale_hub.culling import CULLER, CULLER_SCOPES, culler_command
 from cscale_hub.group_roles import group_roles
 from cscale_hub.local.layout import Layout
+from cscale_hub.local.processes import FEDERATION_VARIABLE
 from cscale_hub.local.routes import LocalProxy
-from cscale_hub.local.secrets import SecretError, read_secret
+from cscale_hub.local.secrets import SecretError, ensure_secret, read_secret
+from cscale_hub.metrics.usage import show_usage
 from cscale_hub.settings import Settings, SettingsError
 from cscale_hub.spawn.local import LocalSpawner
 from cscale_hub.vo_model import VOFile
@@ -25,6 +34,7 @@ from cscale_hub.vos import accepted_vos
 
 BROKER_SCOPE = "custom:cscale-broker:use"
 OPERATOR = "operator"
+PROMETHEUS = "prometheus"
 # How often a login is looked at without asking anybody; what is due is asked for then.
 _LOOK_SECONDS = 15
 TEMPLATES = Path(__file__).parent / "templates"
@@ -42,6 +52,7 @@ def configure(c: Any, settings: Settings) -> None:
         _authorisation(c, settings, vos)
         _pages(c, settings)
         _local(c, settings, vos)
+        _records(c, settings)
     except SecretError as error:
         raise SettingsError(str(error)) from error
 
@@ -50,7 +61,7 @@ def _identity(c: Any, settings: Settings, vos: VOFile) -> None:
     """Who may come in, and the encryption of what is kept about them."""
     identity = settings.identity
     secrets = Layout(settings.data).secrets
-    c.JupyterHub.authenticator_class = CheckinAuthenticator
+    c.JupyterHub.authenticator_class = AuditedAuthenticator
     login = c.CheckinAuthenticator
     login.issuer = identity.issuer
     login.login_service = identity.label
@@ -102,6 +113,18 @@ def _authorisation(c: Any, settings: Settings, vos: VOFile) -> None:
             "scopes": ["list:users", "read:servers", "delete:servers"],
             "services": [OPERATOR],
         },
+        {
+            "name": CULLER,
+            "description": "Stops servers that nobody uses",
+            "scopes": list(CULLER_SCOPES),
+            "services": [CULLER] if culler_command(settings.culling) else [],
+        },
+        {
+            "name": PROMETHEUS,
+            "description": "Reads the hub's metrics",
+            "scopes": ["read:metrics"],
+            "services": [PROMETHEUS],
+        },
         *group_roles(vos),
     ]
     # The scope is narrowed to the one server the token is for: a token that a user makes on the
@@ -117,7 +140,30 @@ def _authorisation(c: Any, settings: Settings, vos: VOFile) -> None:
             "api_token": read_secret(secrets / "operator-token"),
             "display": False,
         },
+        {
+            "name": PROMETHEUS,
+            "api_token": ensure_secret(secrets / "prometheus-token"),
+            "display": False,
+        },
+        *_culler(settings),
         *_managed_services(settings),
+    ]
+
+
+def _culler(settings: Settings) -> list[dict[str, Any]]:
+    command = culler_command(settings.culling)
+    if not command:
+        return []
+    layout = Layout(settings.data)
+    environment = {"HOME": str(layout.home), "TMPDIR": str(layout.temporary)}
+    return [
+        {
+            "name": CULLER,
+            "display": False,
+            "command": command,
+            "cwd": str(settings.data),
+            "environment": {**environment, FEDERATION_VARIABLE: str(settings.data)},
+        }
     ]
 
 
@@ -148,15 +194,42 @@ def _managed_services(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _pages(c: Any, settings: Settings) -> None:
+    branding = settings.branding
+    announcements = settings.hub.announcements_file or Layout(settings.data).announcements
     c.JupyterHub.template_paths = [str(TEMPLATES)]
     c.JupyterHub.template_vars = {
         "hub_title": settings.hub.title,
         "identity_label": settings.identity.label,
         "demonstration": settings.profile == "local",
+        "tagline": branding.tagline,
+        "accent": branding.accent,
+        "accent_pressed": darker(branding.accent) if branding.accent else "",
+        "foot_links": [link.model_dump() for link in branding.links],
+        "has_logo": branding.logo_file is not None,
+        "announcements": Announcements(announcements),
     }
+    if branding.logo_file is not None:
+        if not branding.logo_file.is_file():
+            raise SettingsError(f"branding.logo_file: there is no file {branding.logo_file}")
+        c.JupyterHub.logo_file = str(branding.logo_file.absolute())
     # A server that is refused is told at once, by the page or the answer that asked for it; for
     # one that starts, the progress page is there before a browser seems to hang.
     c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 1}
+
+
+def _records(c: Any, settings: Settings) -> None:
+    """What is put on record: the audit log and what was used."""
+    try:
+        audit = AuditLog(audit_file(settings))
+    except OSError as error:
+        raise SettingsError(f"The audit log cannot be written: {error}") from error
+    meter = open_usage(settings)
+    c.AuditedAuthenticator.cscale_audit = audit
+    c.WatchedSpawner.cscale_audit = audit
+    c.WatchedSpawner.cscale_meter = meter
+    c.ChoosingSpawner.cscale_usage = meter.used
+    record_shares(audit)
+    show_usage(meter.store)
 
 
 def _local(c: Any, settings: Settings, vos: VOFile) -> None:

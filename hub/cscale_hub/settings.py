@@ -28,10 +28,12 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from cscale_core.backends import OpenEOBackend, shipped_backends
 from cscale_core.providers import AllowedHost, Provider, SiteRegistry, with_archives
+from cscale_hub.colours import check_accent
 from cscale_hub.vo_model import VOFile
 
 SETTINGS_FILE_VARIABLE = "CSCALE_SETTINGS_FILE"
 SETTINGS_FILE_NAME = "cscale.yaml"
+LOGO_SUFFIXES = (".png", ".svg", ".jpg", ".jpeg", ".webp")
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -78,6 +80,95 @@ class HubSettings(_Model):
     )
     spawn_timeout: int = Field(
         default=120, gt=0, description="Seconds a user's server may take to answer."
+    )
+    announcements_file: Path | None = Field(
+        default=None,
+        description="YAML list of announcements, read again when it changes; none: "
+        "announcements.yaml in the data folder, which need not be there.",
+    )
+
+
+class LinkSettings(_Model):
+    """A link at the foot of every page of the hub."""
+
+    title: str = Field(min_length=1, max_length=60, description="Its words.")
+    url: str = Field(pattern=r"^(https?://|mailto:)[^\s]+$", description="Where it leads.")
+
+
+class BrandingSettings(_Model):
+    """How the hub's pages look; the name is ``hub.title``."""
+
+    tagline: str = Field(
+        default="Search the Copernicus archives of the federation, bring products to your "
+        "community, run openEO and Spark jobs, and see the results on a map.",
+        max_length=400,
+        description="What the sign-in page says below the name.",
+    )
+    logo_file: Path | None = Field(
+        default=None, description="PNG, SVG, JPEG or WebP shown beside the name; none: no picture."
+    )
+    accent: Annotated[str, AfterValidator(check_accent)] = Field(
+        default="",
+        description="Colour of the main buttons, #rrggbb, dark enough for white letters on it "
+        "(WCAG 2.2, 4.5:1); empty: JupyterHub's orange.",
+    )
+    links: tuple[LinkSettings, ...] = Field(
+        default=(),
+        max_length=8,
+        description="Links at the foot of every page: terms of use, privacy, support.",
+    )
+
+    @field_validator("logo_file")
+    @classmethod
+    def _picture(cls, value: Path | None) -> Path | None:
+        if value is not None and value.suffix.lower() not in LOGO_SUFFIXES:
+            raise ValueError(f"must end in one of {', '.join(LOGO_SUFFIXES)}")
+        return value
+
+
+class CullingSettings(_Model):
+    """Which servers are stopped because nobody uses them.
+
+    A copy into a bucket that runs in a server counts as its use, for a bounded time. Jobs that run
+    elsewhere do not: they go on without the server.
+    """
+
+    idle_minutes: int = Field(
+        default=60, ge=0, description="Minutes without use; 0: servers are never stopped for it."
+    )
+    longest_staging_hours: float = Field(
+        default=4.0,
+        ge=0,
+        description="Hours for which one copy holds a server that nobody uses otherwise.",
+    )
+    longest_days: float = Field(
+        default=7.0,
+        ge=0,
+        description="Days after which a server is stopped whatever it does; 0: never.",
+    )
+
+
+class AuditSettings(_Model):
+    """The record of logins, starts of servers, hand-outs of credentials and shares."""
+
+    file: Path | None = Field(
+        default=None,
+        description="One JSON object a line, mode 0600; none: logs/audit.jsonl in the data folder.",
+    )
+
+
+class AccountingSettings(_Model):
+    """The records of what virtual organisations used."""
+
+    database_file: Path | None = Field(
+        default=None,
+        description="File (0600) with the database's address as SQLAlchemy writes it, such as "
+        "postgresql+psycopg://…; none: SQLite in the data folder.",
+    )
+    site: str = Field(
+        default="C-SCALE-HUB",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Name of the site in exported records, as in the site registry.",
     )
 
 
@@ -467,6 +558,10 @@ class Settings(BaseSettings):
         description="Virtual organisations, as in the file of vos_file and instead of it.",
     )
     hub: HubSettings = HubSettings()
+    branding: BrandingSettings = BrandingSettings()
+    culling: CullingSettings = CullingSettings()
+    audit: AuditSettings = AuditSettings()
+    accounting: AccountingSettings = AccountingSettings()
     identity: IdentitySettings = IdentitySettings()
     storage: StorageSettings = StorageSettings()
     catalogue: CatalogueSettings = CatalogueSettings()

@@ -19,6 +19,8 @@ Kind = Literal["server", "job"]
 
 # AARC-G027 capability of EGI: urn:mace:egi.eu:res:c-scale:NAME:VALUE#AUTHORITY
 _DECLARED = re.compile(r"urn:mace:egi\.eu:res:c-scale:([a-z-]+):([^:#\s]{1,64})(?:#\S*)?", re.I)
+# Nothing that a spreadsheet would take for a formula, or a message for its end.
+_PLAIN = re.compile(r"\w[\w .,&/()-]{0,63}")
 _NAMES = {
     "user-category": "category",
     "country": "country",
@@ -46,7 +48,9 @@ def declared(entitlements: Iterable[str]) -> Attributes:
     found: dict[str, str] = {}
     for value in entitlements:
         if (match := _DECLARED.fullmatch(value)) and (name := _NAMES.get(match[1].lower())):
-            found.setdefault(name, unquote(match[2]))
+            said = unquote(match[2])
+            if _PLAIN.fullmatch(said):
+                found.setdefault(name, said)
     return Attributes(**found)
 
 

@@ -83,6 +83,19 @@ class Stored:
         return self.bytes / 2**30 * 24
 
 
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What a VO used between two moments; ``jobs`` counts those that ended, by engine."""
+
+    vo: str
+    people: int
+    servers: int
+    cpu_hours: float
+    memory_gib_hours: float
+    gpu_hours: float
+    jobs: dict[str, int]
+
+
 class UsageStore:
     """The records; safe to use from several threads and, on PostgreSQL, several hubs."""
 
@@ -152,22 +165,43 @@ class UsageStore:
 
     def cpu_hours(self, vo: str, since: float, until: float) -> dict[str, float]:
         """CPU hours of each person for a VO, of what ran between two moments."""
-        begin = case((_USAGE.c.started < since, since), else_=_USAGE.c.started)
-        end = case((_END > until, until), else_=_END)
-        inside = end - begin
-        whole = case((_END > _USAGE.c.started, _END - _USAGE.c.started), else_=1.0)
-        held = case(
-            # What was measured is spread evenly over the job.
-            (_USAGE.c.cpu_seconds.is_not(None), _USAGE.c.cpu_seconds * inside / whole),
-            else_=_USAGE.c.cpus * inside,
-        )
         chosen = (
-            select(_USAGE.c.person, func.sum(held) / 3600.0)
+            select(_USAGE.c.person, func.sum(_cpu_seconds(since, until)) / 3600.0)
             .where(_USAGE.c.vo == vo, *_between(since, until))
             .group_by(_USAGE.c.person)
         )
         with self._engine.connect() as connection:
             return {person: float(hours) for person, hours in connection.execute(chosen)}
+
+    def totals(self, since: float, until: float) -> list[Total]:
+        """What each VO used between two moments, by name."""
+        inside = _inside(since, until)
+        chosen = (
+            select(
+                _USAGE.c.vo,
+                func.count(_USAGE.c.person.distinct()),
+                func.sum(case((_USAGE.c.kind == "server", 1), else_=0)),
+                func.sum(_cpu_seconds(since, until)) / 3600.0,
+                func.sum(_USAGE.c.memory / float(2**30) * inside) / 3600.0,
+                func.sum(_USAGE.c.gpus * inside) / 3600.0,
+            )
+            .where(*_between(since, until))
+            .group_by(_USAGE.c.vo)
+            .order_by(_USAGE.c.vo)
+        )
+        ended = (
+            select(_USAGE.c.vo, _USAGE.c.profile, func.count())
+            .where(_USAGE.c.kind == "job", _USAGE.c.ended >= since, _USAGE.c.ended < until)
+            .group_by(_USAGE.c.vo, _USAGE.c.profile)
+        )
+        jobs: dict[str, dict[str, int]] = {}
+        with self._engine.connect() as connection:
+            for vo, engine, count in connection.execute(ended):
+                jobs.setdefault(vo, {})[engine] = count
+            return [
+                Total(vo, people, servers, float(cpu), float(memory), float(gpu), jobs.get(vo, {}))
+                for vo, people, servers, cpu, memory, gpu in connection.execute(chosen)
+            ]
 
     def running(self) -> dict[tuple[str, str], int]:
         """How many servers run, by VO and profile."""
@@ -198,13 +232,44 @@ class UsageStore:
             rows = connection.execute(chosen).mappings()
             return [Stored(row["day"], row["bucket"], row["vo"], row["bytes"]) for row in rows]
 
+    def last_stored(self) -> list[Stored]:
+        """What each bucket held when it was last looked at."""
+        newest = (
+            select(_STORED.c.bucket, func.max(_STORED.c.day).label("day"))
+            .group_by(_STORED.c.bucket)
+            .subquery()
+        )
+        same = (_STORED.c.bucket == newest.c.bucket) & (_STORED.c.day == newest.c.day)
+        chosen = select(_STORED).join(newest, same).order_by(_STORED.c.bucket)
+        with self._engine.connect() as connection:
+            rows = connection.execute(chosen).mappings()
+            return [Stored(row["day"], row["bucket"], row["vo"], row["bytes"]) for row in rows]
+
+
+def _inside(since: float, until: float) -> Any:
+    """Seconds of a record that lie between two moments."""
+    begin = case((_USAGE.c.started < since, since), else_=_USAGE.c.started)
+    return case((until < _END, until), else_=_END) - begin
+
+
+def _cpu_seconds(since: float, until: float) -> Any:
+    """CPU seconds of a record between two moments; what was measured is spread evenly over it."""
+    inside = _inside(since, until)
+    whole = case((_USAGE.c.started < _END, _END - _USAGE.c.started), else_=1.0)
+    # A job that began and ended in the same moment has no length to spread over.
+    part = case((_USAGE.c.started < _END, inside / whole), else_=1.0)
+    return case(
+        (_USAGE.c.cpu_seconds.is_not(None), _USAGE.c.cpu_seconds * part),
+        else_=_USAGE.c.cpus * inside,
+    )
+
 
 def _is_open() -> Any:
     return (_USAGE.c.kind == "server") & _USAGE.c.ended.is_(None)
 
 
 def _between(since: float, until: float) -> tuple[Any, ...]:
-    return (_USAGE.c.started < until, or_(_END > since, _USAGE.c.started >= since))
+    return (_USAGE.c.started < until, or_(since < _END, _USAGE.c.started >= since))
 
 
 def _record(row: Any) -> UsageRecord:

@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cscale_core.providers import Provider
+from cscale_hub.audit import audit_file
 from cscale_hub.broker.config import BrokerConfig, S3Access
 from cscale_hub.local.archive.config import ArchiveConfig
 from cscale_hub.local.catalogue.config import CatalogueConfig, WriterRule
@@ -383,7 +384,7 @@ def _broker(settings: Settings, vos: VOFile, layout: Layout, port: int) -> Broke
             role_arn=f"arn:aws:iam::role/{RESEARCHER_ROLE}",
         ),
         vos=vos,
-        audit_log=layout.logs / "broker-audit.jsonl",
+        audit_log=audit_file(settings),
     )
 
 

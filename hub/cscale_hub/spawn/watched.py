@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from jupyterhub import orm
@@ -24,6 +25,9 @@ from cscale_hub.audit import AuditLog, ServerEvent
 from cscale_hub.auth.checkin import entitlements
 from cscale_hub.profiles import Offer
 from cscale_hub.quotas import Used
+
+# Names of VOs and profiles are shorter; what somebody asked for by REST can be anything.
+_WORDS = 80
 
 
 class WatchedSpawner(LoggingConfigurable):  # type: ignore[misc]  # traitlets is not typed
@@ -42,22 +46,31 @@ class WatchedSpawner(LoggingConfigurable):  # type: ignore[misc]  # traitlets is
     _noted = 0.0
 
     async def used(self, vo: str) -> Used:
-        """What the person used of the VO's allowance, after a look at what has ended."""
+        """What the person used of the VO's allowance, after a look at what has ended.
+
+        While the records cannot be read nothing counts as used: nobody is kept from work for it.
+        """
         await self._settle()
-        return await super().used(vo)  # type: ignore[no-any-return,misc]
+        try:
+            return await super().used(vo)  # type: ignore[no-any-return,misc]
+        except SQLAlchemyError:
+            self.log.exception("Records of use cannot be read; %s gets a server without", vo)
+            return Used(own=0.0, everybody=0.0)
 
     async def run_pre_spawn_hook(self) -> None:
         """Put the question and its answer on record, and begin to count.
 
         :raises SpawnException: what was refused, or when the audit log cannot be written.
         """
+        # What was asked for: a refusal forgets it.
+        asked = dict(self.user_options or {})
         try:
             await super().run_pre_spawn_hook()  # type: ignore[misc]
         except SpawnException as error:
-            await self._tell("server.start", "refused", str(error.reason))
+            await self._tell("server.start", "refused", str(error.reason), asked)
             raise
         except Exception as error:
-            await self._tell("server.start", "failed", type(error).__name__)
+            await self._tell("server.start", "failed", type(error).__name__, asked)
             raise
         await self._tell("server.start", "allowed")
         await self._begin()
@@ -136,21 +149,24 @@ class WatchedSpawner(LoggingConfigurable):  # type: ignore[misc]  # traitlets is
         except SQLAlchemyError:
             self.log.exception("The use of %s could not be noted", self._log_name)
 
-    async def _tell(self, action: Any, outcome: Any, code: str = "") -> None:
+    async def _tell(
+        self, action: Any, outcome: Any, code: str = "", asked: Mapping[str, Any] | None = None
+    ) -> None:
         """Write to the audit log.
 
+        :param asked: what was asked for, when it is not what the server has.
         :raises SpawnException: when it cannot be written.
         """
         if self.cscale_audit is None:
             return
-        options = self.user_options or {}
+        options = (self.user_options or {}) if asked is None else asked
         event = ServerEvent(
             action=action,
             outcome=outcome,
             user=self.user.name,
             server=self.name,
-            vo=str(options.get("vo") or ""),
-            profile=str(options.get("profile") or ""),
+            vo=str(options.get("vo") or "")[:_WORDS],
+            profile=str(options.get("profile") or "")[:_WORDS],
             code=code,
         )
         try:
