@@ -13,6 +13,17 @@ from cscale_hub.auth.checkin import CheckinAuthenticator, NoAcceptedVO
 from cscale_hub.vos import vo_names
 
 
+class NotOnRecord(HTTPError):
+    """The audit log cannot be written."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "the audit log cannot be written")
+        self.jupyterhub_message = (
+            "The hub's audit log cannot be written, so nobody is let in. Nothing is lost; tell "
+            "the operator, who has to look at the hub's disk."
+        )
+
+
 class AuditedAuthenticator(CheckinAuthenticator):
     """Check-in, with an audit log: a login that cannot be put on record does not happen."""
 
@@ -25,7 +36,8 @@ class AuditedAuthenticator(CheckinAuthenticator):
     ) -> dict[str, Any] | None:
         """Finish the login, and note how it ended.
 
-        :raises HTTPError: what refused it, or 503 when the audit log cannot be written.
+        :raises NotOnRecord: when the audit log cannot be written.
+        :raises HTTPError: what refused it.
         """
         try:
             found: dict[str, Any] | None = await super().get_authenticated_user(handler, data)
@@ -64,9 +76,4 @@ class AuditedAuthenticator(CheckinAuthenticator):
             await asyncio.to_thread(self.cscale_audit.record, event)
         except OSError as error:
             self.log.exception("The audit log cannot be written")
-            refused = HTTPError(503, "the audit log cannot be written")
-            refused.jupyterhub_message = (
-                "The hub's audit log cannot be written, so nobody is let in. Nothing is lost; tell "
-                "the operator, who has to look at the hub's disk."
-            )
-            raise refused from error
+            raise NotOnRecord from error

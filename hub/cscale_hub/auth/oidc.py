@@ -7,11 +7,13 @@ by ``kid``, and an unknown ``kid`` makes the key set be fetched once more, becau
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 
@@ -20,7 +22,8 @@ ALGORITHMS = (
     *("ES256", "ES384", "ES512", "EdDSA"),
 )
 LEEWAY_SECONDS = 30
-_REFETCH_SECONDS = 1.0
+# A key that the provider withdrew is believed no longer than this.
+_KEYS_SECONDS = 3600.0
 
 Fetch = Callable[[str], Awaitable[Any]]
 
@@ -37,28 +40,33 @@ class Endpoints:
     token: str
     userinfo: str
     jwks: str
-    end_session: str
     revocation: str
+    """Empty when the provider cannot end a session."""
 
     @classmethod
     def from_discovery(cls, document: object, issuer: str) -> Endpoints:
         """Read a discovery document.
 
-        :raises TokenError: when it names another issuer (mix-up) or lacks an endpoint.
+        :raises TokenError: when it names another issuer (mix-up), lacks an endpoint, or has one
+            that is less protected than the issuer itself.
         """
         if not isinstance(document, dict) or document.get("issuer") != issuer:
             raise TokenError("the discovery document is not that of the configured issuer")
-        try:
-            return cls(
-                authorization=str(document["authorization_endpoint"]),
-                token=str(document["token_endpoint"]),
-                userinfo=str(document["userinfo_endpoint"]),
-                jwks=str(document["jwks_uri"]),
-                end_session=str(document.get("end_session_endpoint", "")),
-                revocation=str(document.get("revocation_endpoint", "")),
-            )
-        except KeyError as error:
-            raise TokenError(f"the discovery document lacks {error}") from error
+        schemes = {"https", urlsplit(issuer).scheme}
+        for name in ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri"):
+            if not isinstance(document.get(name), str):
+                raise TokenError(f"the discovery document lacks {name}")
+            if urlsplit(document[name]).scheme not in schemes:
+                raise TokenError(f"{name} of the discovery document is not protected by TLS")
+        revocation = document.get("revocation_endpoint")
+        usable = isinstance(revocation, str) and urlsplit(revocation).scheme in schemes
+        return cls(
+            authorization=document["authorization_endpoint"],
+            token=document["token_endpoint"],
+            userinfo=document["userinfo_endpoint"],
+            jwks=document["jwks_uri"],
+            revocation=str(revocation) if usable else "",
+        )
 
 
 def nonce_for(code_verifier: str) -> str:
@@ -75,26 +83,36 @@ class KeySet:
 
     def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch
+        self._fetching = asyncio.Lock()
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._fetched = 0.0
+        self._asked_at = float("-inf")
 
     async def key(self, kid: str, url: str) -> jwt.PyJWK:
-        """The key with this id.
+        """The key with this id; when it is not known, the set is fetched once more.
 
         :raises TokenError: when the provider has no such key.
         """
-        if kid not in self._keys and time.monotonic() - self._fetched > _REFETCH_SECONDS:
-            document = await self._fetch(url)
-            try:
-                keys = jwt.PyJWKSet.from_dict(document).keys
-            except (jwt.PyJWTError, AttributeError, TypeError) as error:
-                raise TokenError("the provider's key set cannot be read") from error
-            self._keys = {key.key_id: key for key in keys if key.key_id and _signs(key)}
-            self._fetched = time.monotonic()
+        if not self._knows(kid):
+            async with self._fetching:
+                if not self._knows(kid):  # others may have waited for the same
+                    await self._fetch_again(url)
         try:
             return self._keys[kid]
         except KeyError as error:
             raise TokenError("the token is signed with a key the provider does not have") from error
+
+    def _knows(self, kid: str) -> bool:
+        return kid in self._keys and time.monotonic() - self._asked_at <= _KEYS_SECONDS
+
+    async def _fetch_again(self, url: str) -> None:
+        asked_at = time.monotonic()
+        document = await self._fetch(url)
+        try:
+            keys = jwt.PyJWKSet.from_dict(document).keys
+        except (jwt.PyJWTError, AttributeError, TypeError) as error:
+            raise TokenError("the provider's key set cannot be read") from error
+        self._keys = {key.key_id: key for key in keys if key.key_id and _signs(key)}
+        self._asked_at = asked_at
 
 
 def _signs(key: jwt.PyJWK) -> bool:

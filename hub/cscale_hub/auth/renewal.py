@@ -11,7 +11,7 @@ import random
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Hashable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -23,10 +23,10 @@ _FIRST_PAUSE = 1.0
 def renewal_time(now: float, lifetime: float, ahead: float) -> float:
     """When a token that was given now is to be renewed.
 
-    ``ahead`` seconds before its end, or at half its life when it is short; by chance up to a tenth
-    earlier, so that those who logged in together (a course) do not renew together.
+    ``ahead`` seconds before its end, or after a third of its life when it is short; by chance up to
+    a tenth earlier, so that those who logged in together (a course) do not renew together.
     """
-    latest = lifetime - min(ahead, lifetime / 2)
+    latest = max(lifetime - ahead, lifetime / 3)
     return now + latest * _RANDOM.uniform(_EARLIEST, 1.0)
 
 
@@ -38,7 +38,7 @@ class OneAtATime:
     """
 
     def __init__(self) -> None:
-        self._tasks: dict[Hashable, asyncio.Task[object]] = {}
+        self._tasks: dict[Hashable, asyncio.Future[Any]] = {}
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def lock(self, name: str) -> asyncio.Lock:
@@ -50,14 +50,15 @@ class OneAtATime:
 
     async def run(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
         """The answer of the work under way, or of this one."""
-        task = self._tasks.get(key)
+        task: asyncio.Future[Any] | None = self._tasks.get(key)
         if task is None:
             task = asyncio.ensure_future(work())
             self._tasks[key] = task
             task.add_done_callback(lambda done: self._done(key, done))
-        return await asyncio.shield(task)  # type: ignore[return-value]
+        answer: T = await asyncio.shield(task)
+        return answer
 
-    def _done(self, key: Hashable, task: asyncio.Task[object]) -> None:
+    def _done(self, key: Hashable, task: asyncio.Future[Any]) -> None:
         self._tasks.pop(key, None)
         if not task.cancelled():
             task.exception()  # told to who waits; seen here in case that nobody does

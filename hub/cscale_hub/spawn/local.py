@@ -21,7 +21,7 @@ import yaml
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 from traitlets import default
 
-from cscale_hub.auth.checkin import entitlements
+from cscale_hub.auth.login import entitlements
 from cscale_hub.local.layout import Layout
 from cscale_hub.local.processes import FEDERATION_VARIABLE
 from cscale_hub.local.run import bound_to_parent, open_log
