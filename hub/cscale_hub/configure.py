@@ -21,6 +21,7 @@ from cscale_hub.auth.audited import AuditedAuthenticator
 from cscale_hub.auth.checkin import AcceptedVO
 from cscale_hub.colours import darker
 from cscale_hub.culling import CULLER, CULLER_SCOPES, culler_command
+from cscale_hub.broker import scopes
 from cscale_hub.group_roles import group_roles
 from cscale_hub.local.layout import Layout
 from cscale_hub.local.processes import FEDERATION_VARIABLE
@@ -32,7 +33,6 @@ from cscale_hub.spawn.local import LocalSpawner
 from cscale_hub.vo_model import VOFile
 from cscale_hub.vos import accepted_vos
 
-BROKER_SCOPE = "custom:cscale-broker:use"
 OPERATOR = "operator"
 PROMETHEUS = "prometheus"
 # How often a login is looked at without asking anybody; what is due is asked for then.
@@ -96,15 +96,13 @@ def _identity(c: Any, settings: Settings, vos: VOFile) -> None:
 def _authorisation(c: Any, settings: Settings, vos: VOFile) -> None:
     """Roles: each service and each token may do what it needs and no more."""
     secrets = Layout(settings.data).secrets
-    c.JupyterHub.custom_scopes = {
-        BROKER_SCOPE: {"description": "Get short-lived tokens and S3 credentials from the broker"}
-    }
+    c.JupyterHub.custom_scopes = scopes.DESCRIPTIONS
     c.JupyterHub.load_roles = [
-        {"name": "user", "scopes": ["self", f"{BROKER_SCOPE}!user"]},
+        {"name": "user", "scopes": ["self", f"{scopes.SCOPE}!user"]},
         {
             "name": "broker",
-            "description": "Reads whom a token belongs to and the tokens of the provider",
-            "scopes": ["read:users", "admin:auth_state", "read:servers", "read:shares"],
+            "description": "Reads groups, sharing and the access tokens of the provider",
+            "scopes": [scopes.READ_SCOPE],
             "services": ["broker"],
         },
         {
@@ -132,7 +130,7 @@ def _authorisation(c: Any, settings: Settings, vos: VOFile) -> None:
     c.Spawner.server_token_scopes = [
         "users:activity!user",
         "access:servers!server",
-        f"{BROKER_SCOPE}!server",
+        f"{scopes.SCOPE}!server",
     ]
     c.JupyterHub.services = [
         {

@@ -20,10 +20,10 @@ from starlette.exceptions import HTTPException
 from cscale_hub.audit import AuditLog
 from cscale_hub.broker.config import BrokerConfig
 from cscale_hub.broker.errors import BrokerError, InvalidInputError, LoginRequiredError
-from cscale_hub.broker.exchange import TokenExchange
+from cscale_hub.broker.exchange import SameToken, TokenExchange
 from cscale_hub.broker.hub import Hub
 from cscale_hub.broker.issue import Broker, Request
-from cscale_hub.broker.sts import StaticKeys, WebIdentity
+from cscale_hub.broker.sts import RoleAssumer
 from cscale_hub.settings import SettingsError
 
 log = logging.getLogger("cscale_hub.broker")
@@ -53,17 +53,14 @@ def make_broker(
         raise SettingsError(f"The broker cannot start: {error}") from error
     if not secret:
         raise SettingsError(f"{config.client_secret_file} is empty")
-    s3: WebIdentity | StaticKeys
-    if config.s3.static_key_file is not None and config.s3.mode == "static":
-        s3 = StaticKeys(config.s3.static_key_file)
-    else:
-        s3 = WebIdentity(http, config.s3.endpoint, config.s3.role_arn)
+    exchange: TokenExchange | SameToken = SameToken()
+    if config.token_exchange:
+        exchange = TokenExchange(http, config.token_url, config.client_id, secret)
     return Broker(
         config,
         hub=Hub(http, environment["JUPYTERHUB_API_URL"], environment["JUPYTERHUB_API_TOKEN"]),
-        exchange=TokenExchange(http, config.token_url, config.client_id, secret),
-        s3=s3,
-        vos=config.vos.storages(),
+        exchange=exchange,
+        sts=RoleAssumer(http, config.s3.sts_endpoint or config.s3.endpoint, config.s3.role_arn),
         audit=audit,
     )
 

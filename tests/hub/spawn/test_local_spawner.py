@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from traitlets.config import Config
 
-from cscale_hub.configure import BROKER_SCOPE, configure
+from cscale_hub.broker.scopes import SCOPE
+from cscale_hub.configure import configure
 from cscale_hub.local.layout import Layout
 from cscale_hub.local.services import (
     HUB_CONFIG,
@@ -77,7 +78,7 @@ def test_everything_listens_on_loopback_and_nobody_is_let_in_by_default(
 def test_only_servers_tokens_may_call_the_broker(settings: Settings) -> None:
     c = Config()
     configure(c, settings)
-    assert f"{BROKER_SCOPE}!server" in c.Spawner.server_token_scopes
+    assert f"{SCOPE}!server" in c.Spawner.server_token_scopes
     assert "self" not in c.Spawner.server_token_scopes
     roles = {role["name"]: role for role in c.JupyterHub.load_roles}
     assert roles["broker"]["services"] == ["broker"]
