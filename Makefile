@@ -25,7 +25,7 @@ $(READY): requirements.lock pyproject.toml scripts/setup.sh
 	@touch $@
 
 setup-test: setup
-	@scripts/system-packages.sh browser slurm
+	@scripts/system-packages.sh browser slurm ceph
 
 demo: setup  ## the researcher's whole journey, on this machine, in a throw-away folder
 	@$(BIN)/cscale demo $(DEMO_OPTIONS)
@@ -42,8 +42,8 @@ doctor:  ## what runs and what is wrong
 test: setup-test lint  ## every test, the whole stack and the browser included
 	$(BIN)/python -m pytest
 
-test-fast: setup  ## the tests that need no stack, Spark, Slurm or browser
-	$(BIN)/python -m pytest -q -m "not stack and not spark and not slurm and not browser"
+test-fast: setup  ## the tests that need no stack, Spark, Slurm, Ceph or browser
+	$(BIN)/python -m pytest -q -m "not stack and not spark and not slurm and not ceph and not browser"
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -76,6 +76,9 @@ class World:
         self.users[slug] |= {"access_token": token, "expires_at": int(time.time() + life)}
         self.lives[token] = life
 
+    def make_token(self, audience: str) -> str:
+        return f"{audience}-token-{self.exchanged}"
+
     def count(self, path: str) -> int:
         return sum(each.startswith(path) for each in self.asked)
 
@@ -118,7 +121,7 @@ class World:
         if life is None or life <= 0:
             return httpx.Response(400, json={"error": "invalid_request"})
         self.exchanged += 1
-        token = f"{form['audience']}-token-{self.exchanged}"
+        token = self.make_token(form["audience"])
         return httpx.Response(
             200, json={"access_token": token, "token_type": "Bearer", "expires_in": int(life)}
         )
@@ -179,11 +182,11 @@ ENVIRONMENT = {"JUPYTERHUB_API_URL": HUB, "JUPYTERHUB_API_TOKEN": "token-of-the-
 async def make_broker(tmp_path: Path) -> AsyncIterator[MakeBroker]:
     clients: list[httpx.AsyncClient] = []
 
-    def make(**changes: Any) -> Running:
+    def make(outwards: Any = httpx.MockTransport, **changes: Any) -> Running:
         world = World()
         world.add_user()
         config = BrokerConfig.model_validate(settings(tmp_path, **changes))
-        upstreams = httpx.MockTransport(world.handle)
+        upstreams = outwards(world.handle)
         app = create_app(config, ENVIRONMENT, upstreams)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         http = httpx.AsyncClient(transport=transport, base_url="http://broker")
