@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -23,13 +22,13 @@ from cscale_core.errors import CScaleError
 from cscale_core.identity.tokens import BrokerTokens
 from cscale_core.jobs.model import Job, JobStatus
 from cscale_core.site import Site, load_site
-from cscale_server.backend import Backend, Surroundings
+from cscale_server.backend import Backend, Surroundings, software_version
 from cscale_server.events import SCHEMA_FILE, SCHEMA_ID, JobEvents
 from cscale_server.listener import CredentialSource, LoopbackListener, NoBroker
 from cscale_server.models import MountStatus, Status
 from cscale_server.mounts import Mounts
 from cscale_server.problems import NotConfigured
-from cscale_server.routes import handlers
+from cscale_server.routes import handlers, pages
 
 CONTENTS_MANAGER = "cscale_server.contents.BucketContentsManager"
 ACTIVITY_SETTING = "cscale_last_activity"
@@ -99,7 +98,7 @@ class CScaleExtension(ExtensionApp):
             )
 
     def initialize_handlers(self) -> None:
-        self.handlers.extend(handlers(self))
+        self.handlers.extend((*handlers(self), *pages(self)))
 
     def initialize_settings(self) -> None:
         self._server.event_logger.register_event_schema(SCHEMA_FILE)
@@ -263,7 +262,7 @@ class CScaleExtension(ExtensionApp):
                 failure = starting.exception() or starting.result().problem
                 ready, detail = failure is None, str(failure or "")
         return Status(
-            version=_version(),
+            version=software_version(),
             user=self._site.user if self._site else "",
             ready=ready,
             detail=detail,
@@ -303,10 +302,3 @@ class CScaleExtension(ExtensionApp):
 
     def _emit(self, data: dict[str, Any]) -> None:
         self._server.event_logger.emit(schema_id=SCHEMA_ID, data=data)
-
-
-def _version() -> str:
-    try:
-        return version("cscale-hub")
-    except PackageNotFoundError:
-        return "unknown"

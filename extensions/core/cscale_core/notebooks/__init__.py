@@ -7,6 +7,7 @@ sanitised before anybody sees it, and never runs before its reader has a copy of
 
 * :mod:`~cscale_core.notebooks.places`: references, keys, and what the user may do in which VO;
 * :mod:`~cscale_core.notebooks.card`: what is told of one version (title, provenance, …);
+* :mod:`~cscale_core.notebooks.answers`: what is told of them;
 * :mod:`~cscale_core.notebooks.documents`: reading, stripping and stamping notebooks;
 * :mod:`~cscale_core.notebooks.scanning`: secrets that must not be published;
 * :mod:`~cscale_core.notebooks.preview` and :mod:`~cscale_core.notebooks.pictures`: safe to look at;

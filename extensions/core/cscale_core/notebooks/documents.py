@@ -36,9 +36,11 @@ def read(data: bytes) -> Notebook:
     try:
         found = nbformat.reads(data.decode("utf-8"), as_version=4)
         nbformat.validate(found)
+        text = nbformat.writes(found, version=nbformat.NO_CONVERT)
+        text.encode()  # half a character, which JSON can hold, is no text
+        notebook: Notebook = json.loads(text)
     except Exception as error:  # nbformat has no one class for what it cannot read
         raise DamagedData("What is there cannot be read as a notebook.") from error
-    notebook: Notebook = json.loads(nbformat.writes(found, version=nbformat.NO_CONVERT))
     return notebook
 
 
@@ -50,7 +52,7 @@ def write(notebook: Notebook) -> bytes:
     try:
         node = nbformat.from_dict(notebook)
         nbformat.validate(node)
-        data = nbformat.writes(node, version=nbformat.NO_CONVERT).encode()
+        data: bytes = nbformat.writes(node, version=nbformat.NO_CONVERT).encode()
     except Exception as error:  # as above
         raise InvalidInput(
             "The file is not a valid notebook.",

@@ -9,17 +9,16 @@ import errno
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, Field
-
 from cscale_core.errors import Conflict, CScaleError, Forbidden, InvalidInput, NotFound, StorageFull
 from cscale_core.notebooks import documents, pictures, preview, scanning
+from cscale_core.notebooks.answers import Entry, Gallery, Shown, VersionEntry
 from cscale_core.notebooks.card import Card, Provenance
 from cscale_core.notebooks.places import (
     MAX_VERSION,
@@ -37,52 +36,6 @@ if TYPE_CHECKING:
 _READERS = 8
 _MOST_KEPT = 5_000
 _MOST_COPIES = 1_000
-
-
-class Entry(BaseModel):
-    """One shared notebook in a list, by its newest version or the one that was asked for."""
-
-    ref: str = Field(description="Names it: VO|AUTHOR|NAME.")
-    vo: str
-    author: str = Field(description="Slug of who published it, as the object store has it.")
-    author_name: str = Field(description="Their name, as they give it.")
-    title: str
-    description: str
-    date: datetime | None = Field(description="When this version was published.")
-    version: int
-    versions: int = Field(description="How many there are.")
-    outputs: bool = Field(description="Whether outputs were kept.")
-    language: str
-    picture: bool = Field(description="Whether there is a small picture.")
-    mine: bool
-    may_remove: bool = Field(description="Whether you may take it down.")
-
-
-class Gallery(BaseModel):
-    """One page of the shared notebooks, the newest first."""
-
-    notebooks: list[Entry]
-    total: int
-    next: int | None = Field(description="Offset of the next page; null: there is none.")
-    publish: list[str] = Field(description="The VOs in which you may publish.")
-    failed: dict[str, str] = Field(description="VOs that could not be looked at now, and why.")
-
-
-class Shown(BaseModel):
-    """One shared notebook, to be looked at before it is opened."""
-
-    notebook: Entry
-    provenance: Provenance | None = Field(
-        description="Where it comes from, as its author's server said; null: it does not say."
-    )
-    preview: preview.Preview
-
-
-class VersionEntry(BaseModel):
-    """One version of a shared notebook."""
-
-    version: int
-    date: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,22 +59,13 @@ class SharedNotebooks:
     """The shared notebooks of all VOs of one user.
 
     :param image: what notebooks of this server were made with.
-    :param held: gives the secrets that this server holds, for the scan.
     """
 
-    def __init__(
-        self,
-        site: Site,
-        store: ObjectStore,
-        *,
-        image: str = "",
-        held: Callable[[], Iterable[str]] = tuple,
-    ) -> None:
+    def __init__(self, site: Site, store: ObjectStore, *, image: str = "") -> None:
         self._site = site
         self._places = shared_places(site)
         self._shelves = {vo: Shelf(place, store) for vo, place in self._places.items()}
         self._image = image
-        self._held = held
         self._cards: dict[tuple[NotebookRef, int, str], Card | None] = {}
         self._lock = threading.Lock()
 
@@ -187,6 +131,14 @@ class SharedNotebooks:
         found = self._shelf_of(ref).versions_of(ref)
         return [VersionEntry(version=one.number, date=one.date) for one in found]
 
+    def version(self, ref: NotebookRef, number: int) -> VersionEntry:
+        """One version of a notebook.
+
+        :raises NotFound: when there is none that the user sees.
+        """
+        found = self._shelf_of(ref).version(ref, number)
+        return VersionEntry(version=found.number, date=found.date)
+
     def picture(self, ref: NotebookRef, version: int | None = None) -> bytes:
         """The small picture of a notebook, PNG, drawn anew.
 
@@ -197,9 +149,10 @@ class SharedNotebooks:
 
     # -- doing -------------------------------------------------------------------------------
 
-    def publish(self, submission: Submission) -> Entry:
+    def publish(self, submission: Submission, held: Iterable[str] = ()) -> Entry:
         """Publish a notebook; one with the same title becomes its next version.
 
+        :param held: the secrets that this server holds, for the scan.
         :raises SecretsFound: when it holds what looks like secrets.
         :raises Forbidden: when the user may not publish in that VO.
         :raises InvalidInput: when it is no notebook, or too large.
@@ -216,7 +169,7 @@ class SharedNotebooks:
         scanning.refuse_secrets(
             scanning.scan(
                 made,
-                self._held(),
+                held,
                 (
                     ("the title", title),
                     ("the description", submission.description),
@@ -386,7 +339,7 @@ def _written(folder: Path, name: str, data: bytes) -> Path:
         except FileExistsError:
             continue
         try:
-            with open(descriptor, "wb") as file:
+            with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
         except OSError:
             path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import base64
 import binascii
 from io import BytesIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from cscale_core.errors import DamagedData
 from cscale_core.notebooks.documents import Notebook, text_of
@@ -19,7 +19,7 @@ LARGE = (1200, 1200)
 MAX_BYTES = 8 * 1024 * 1024
 """Bytes of the largest picture that is decoded."""
 
-_MOST_PIXELS = 40_000_000
+_MOST_PIXELS = 20_000_000
 _DRAWN = ("image/png", "image/jpeg")
 
 
@@ -36,7 +36,9 @@ def drawn_anew(data: bytes, size: tuple[int, int] = SMALL) -> bytes:
                 raise DamagedData("The picture has too many pixels to be shown.")
             picture.draft("RGB", size)
             plain = picture.convert("RGBA")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except DamagedData:
+        raise
+    except Exception as error:  # Pillow has no one class for what it cannot decode
         raise DamagedData("What is there is no picture that can be shown.") from error
     plain.thumbnail(size)
     made = BytesIO()

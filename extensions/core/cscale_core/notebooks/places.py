@@ -42,7 +42,14 @@ class NotebookRef:
 
         :raises InvalidInput: when it is none; nothing else can become a key.
         """
-        parts = [unquote(part) for part in text.split("|")]
+        return cls.of(*(unquote(part) for part in text.split("|")))
+
+    @classmethod
+    def of(cls, *parts: str) -> NotebookRef:
+        """The reference with these parts: VO, author, name.
+
+        :raises InvalidInput: as :meth:`parse`.
+        """
         if len(parts) == 3 and all(
             form.fullmatch(part) for form, part in zip((_VO, _AUTHOR, _NAME), parts, strict=True)
         ):

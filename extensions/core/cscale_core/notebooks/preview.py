@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Any, Literal
+from typing import Any
 
 import mistune
 import nh3
-from pydantic import BaseModel, Field
 
 from cscale_core.errors import DamagedData
+from cscale_core.notebooks.answers import Preview, PreviewCell, PreviewOutput
 from cscale_core.notebooks.documents import Notebook, text_of
 from cscale_core.notebooks.pictures import LARGE, drawn_anew, of_output
 
@@ -36,30 +36,6 @@ _ELEMENTS = {
 _ATTRIBUTES = {"a": {"href", "title"}, "td": {"colspan"}, "th": {"colspan"}}
 _ELSEWHERE = re.compile(r"(https?://|mailto:)", re.IGNORECASE)
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-class PreviewOutput(BaseModel):
-    """One output of a cell."""
-
-    kind: Literal["text", "error", "picture", "left_out"]
-    text: str = Field(default="", description="Plain text, or what was left out.")
-    picture: str = Field(default="", description="PNG, base64.")
-
-
-class PreviewCell(BaseModel):
-    """One cell."""
-
-    kind: Literal["code", "markdown", "raw"]
-    source: str = Field(description="Plain text.")
-    html: str = Field(default="", description="markdown: sanitised HTML, to be shown as it is.")
-    outputs: list[PreviewOutput] = Field(default_factory=list)
-
-
-class Preview(BaseModel):
-    """The cells of a notebook, safe to be shown."""
-
-    cells: list[PreviewCell]
-    cut: bool = Field(description="Whether something long was cut.")
 
 
 def _only_elsewhere(element: str, attribute: str, value: str) -> str | None:
@@ -105,9 +81,8 @@ class _Budget:
 
 def _output(output: dict[str, Any], budget: _Budget) -> PreviewOutput:
     if output.get("output_type") == "error":
-        text = text_of(output.get("traceback")) or f"{output.get('ename')}: {output.get('evalue')}"
-        if isinstance(output.get("traceback"), list):
-            text = "\n".join(str(line) for line in output["traceback"]) or text
+        lines = (str(line) for line in output.get("traceback") or ())
+        text = "\n".join(lines) or f"{output.get('ename')}: {output.get('evalue')}"
         return PreviewOutput(kind="error", text=budget.take(_ANSI.sub("", text), _LONGEST_OUTPUT))
     data = output.get("data") or {}
     picture = of_output(data)

@@ -18,6 +18,7 @@ from cscale_core.errors import InvalidInput
 from cscale_core.notebooks.documents import Notebook, text_of
 
 _SHORTEST_HELD = 12
+_SHORTEST_LINE = 8
 _LONGEST_LINE = 20_000
 _MOST_FINDINGS = 50
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -47,7 +48,10 @@ _FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
             re.IGNORECASE,
         ),
     ),
-    ("password in an address", re.compile(r"[a-z][a-z0-9+.-]*://[^\s/:@'\"]+:[^\s/@'\"{}$<>]+@")),
+    (
+        "password in an address",
+        re.compile(r"\b[a-z][a-z0-9+.-]{0,30}://[^\s/:@'\"]{1,200}:[^\s/@'\"{}$<>]{1,500}@"),
+    ),
     (
         "JupyterHub token",
         re.compile(
@@ -165,7 +169,7 @@ def _parts(notebook: Notebook) -> Iterator[tuple[str, str]]:
         for count, output in enumerate(cell.get("outputs", ()), 1):
             there = f"{here}, output {count}"
             yield there, text_of(output.get("text"))
-            yield there, text_of(output.get("traceback"))
+            yield there, "\n".join(str(line) for line in output.get("traceback") or ())
             yield there, f"{output.get('ename', '')}: {output.get('evalue', '')}"
             yield from _texts(output.get("metadata", {}), there)
             yield from _bundle(output.get("data") or {}, there)
@@ -196,6 +200,8 @@ def scan(
     for place, raw in (*further, *_parts(notebook)):
         text = _ANSI.sub("", raw)
         for number, line in enumerate(text.splitlines(), 1):
+            if len(line) < _SHORTEST_LINE:
+                continue
             kinds = {"secret of this server"} if any(one in line for one in own) else set()
             for start in range(0, len(line), _LONGEST_LINE):
                 # Pieces overlap, so that nothing is cut in two.
