@@ -19,15 +19,18 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import yaml
 
 from cscale_core.identity.slug import user_slug
 from cscale_hub.local.layout import Layout
 from cscale_hub.local.secrets import ensure_secret
 from cscale_hub.local.services import SECRET_NAMES
 from cscale_hub.settings import Settings, dump_settings
+from cscale_hub.vos import DEMO_VOS_FILE
 from tests.hub.auth.switched_issuer import SwitchedIssuer
 from tests.hub.issuer.conftest import FormParser
 
+ENROL = "https://perun.example.org/aquamonitor"
 CONFIG = """
 import sys
 from pathlib import Path
@@ -41,9 +44,12 @@ c.CheckinAuthenticator.membership_interval = 1
 c.CheckinAuthenticator.discovery_timeout = 1
 c.CheckinAuthenticator.patience = 2
 c.CheckinAuthenticator.longest_pause = 1
-c.CheckinAuthenticator.outage_grace = 2
+c.CheckinAuthenticator.outage_grace = 25
 c.LocalSpawner.cmd = [sys.executable, {server!r}]
-c.JupyterHub.services.append({{"name": "observer", "api_token": {token!r}}})
+c.JupyterHub.services += [
+    {{"name": "observer", "api_token": {token!r}}},
+    {{"name": "broker", "api_token": "not-running-" + {token!r}}},
+]
 c.JupyterHub.load_roles.append({{
     "name": "observer",
     "scopes": ["read:users", "admin:auth_state", "servers", "read:metrics"],
@@ -170,8 +176,11 @@ def write_config(folder: Path, issuer: SwitchedIssuer, ports: list[int], token: 
     layout.create()
     for name in SECRET_NAMES:
         ensure_secret(layout.secrets / name)
+    vos = yaml.safe_load(DEMO_VOS_FILE.read_text(encoding="utf-8"))
+    vos["vos"]["aquamonitor.c-scale.eu"]["enrolment_url"] = ENROL
     settings = Settings(
         data=data,
+        vos=vos,
         hub={"port": proxy, "api_port": inner, "proxy_api_port": api},
         identity={
             "issuer": issuer.config.issuer,

@@ -15,12 +15,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from socketserver import ThreadingMixIn
 from typing import Any
 from urllib.parse import parse_qsl
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import httpx
 import jwt
-import waitress
 
 from cscale_hub.local.issuer.app import create_app
 from cscale_hub.local.issuer.config import IssuerConfig
@@ -32,6 +33,16 @@ from cscale_hub.local.issuer.users import USER_LIST, read_users
 MEMBER = "urn:mace:egi.eu:group:{}:role=member#aai.egi.eu"
 
 Claims = dict[str, Any]
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *arguments: Any) -> None:
+        """The issuer has a log of its own."""
 
 
 class SwitchedIssuer:
@@ -50,7 +61,7 @@ class SwitchedIssuer:
             clients=demo_clients(self.secrets_dir, hub_url),
         )
         self._app = create_app(self.config)
-        self._server: Any = None
+        self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.reset()
@@ -69,17 +80,19 @@ class SwitchedIssuer:
 
     def start(self) -> None:
         """Listen, again if need be."""
-        self._server = waitress.create_server(
-            self._answer, host="127.0.0.1", port=self.config.port, threads=16, ident=None
+        self._server = _Server(("127.0.0.1", self.config.port), _Quiet)
+        self._server.set_app(self._answer)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="issuer", daemon=True
         )
-        self._thread = threading.Thread(target=self._server.run, name="issuer", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """No network: nothing listens any more."""
+        assert self._server is not None
         assert self._thread is not None
-        self._server.close()
-        self._server.task_dispatcher.shutdown()
+        self._server.shutdown()
+        self._server.server_close()
         self._thread.join(timeout=30)
 
     @contextmanager
@@ -97,12 +110,12 @@ class SwitchedIssuer:
 
     def grant(self, username: str, *entitlements: str) -> None:
         """These are all entitlements the person has from now on."""
-        users = [
+        users = tuple(
             user.model_copy(update={"entitlements": entitlements})
             if user.username == username
             else user
             for user in read_users(self.users_file)
-        ]
+        )
         write_private(self.users_file, USER_LIST.dump_json(users))
 
     def end_session(self, refresh_token: str) -> None:
@@ -155,7 +168,7 @@ class SwitchedIssuer:
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         endpoint = environ["PATH_INFO"].rsplit("/", 1)[-1]
-        body = environ["wsgi.input"].read()
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body)
         form = dict(parse_qsl(body.decode("latin-1")))
         self.asked.append((endpoint, form or dict(parse_qsl(environ["QUERY_STRING"]))))
