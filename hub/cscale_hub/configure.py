@@ -36,7 +36,7 @@ from cscale_hub.vos import accepted_vos
 OPERATOR = "operator"
 PROMETHEUS = "prometheus"
 # How often a login is looked at without asking anybody; what is due is asked for then.
-_LOOK_SECONDS = 15
+_LOOK_SECONDS = 5
 TEMPLATES = Path(__file__).parent / "templates"
 
 

@@ -17,6 +17,7 @@ import yaml
 from platformdirs import user_data_path
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -45,6 +46,18 @@ COMMUNITY_PROVIDER = "catalogue"
 """Id of the community's catalogue among the providers that are searched."""
 
 
+CHECKIN_ISSUERS = {
+    "production": "https://aai.egi.eu/auth/realms/egi",
+    "demo": "https://aai-demo.egi.eu/auth/realms/egi",
+    "dev": "https://aai-dev.egi.eu/auth/realms/egi",
+}
+"""EGI Check-in's own issuers."""
+
+
+def _issuer_url(value: object) -> object:
+    return CHECKIN_ISSUERS.get(value, value) if isinstance(value, str) else value
+
+
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -59,6 +72,7 @@ def _cluster_url(value: str) -> str:
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+IssuerUrl = Annotated[str, BeforeValidator(_issuer_url), AfterValidator(_http_url)]
 ClusterUrl = Annotated[str, AfterValidator(_cluster_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -175,9 +189,10 @@ class AccountingSettings(_Model):
 class IdentitySettings(_Model):
     """The OpenID provider: EGI Check-in, or the issuer of the local federation."""
 
-    issuer: HttpUrl = Field(
-        default="https://aai.egi.eu/auth/realms/egi",
-        description="Issuer URL; the endpoints come from its discovery document.",
+    issuer: IssuerUrl = Field(
+        default=CHECKIN_ISSUERS["production"],
+        description="Issuer URL, or production, demo or dev for those of EGI Check-in; the "
+        "endpoints come from its discovery document.",
     )
     label: str = Field(default="EGI Check-in", description="Name on the sign-in button.")
     client_id: str = Field(
@@ -202,14 +217,16 @@ class IdentitySettings(_Model):
         description="Where a person learns how to join a virtual organisation.",
     )
     refresh_interval: int = Field(
-        default=300, ge=10, description="Seconds between two looks at a user's membership."
+        default=300,
+        ge=10,
+        description="Seconds between two looks at a user's membership; each start of a server "
+        "looks too.",
     )
     refresh_ahead: int = Field(
         default=1500,
         ge=0,
         description="Seconds before the end of an access token at which it is renewed; more than "
-        "the broker's minimum_life and refresh_interval together. One that lives shorter than "
-        "twice as long is renewed at half its life.",
+        "the broker's minimum_life. A short one is renewed after a third of its life.",
     )
     outage_grace: int = Field(
         default=900,
