@@ -13,7 +13,7 @@ DEMO_OPTIONS = $(if $(INPUT),--input $(INPUT)) $(if $(SOURCE),--source $(SOURCE)
   $(if $(BBOX),--bbox=$(BBOX)) $(if $(DATES),--dates=$(DATES)) $(if $(DATA),--data $(DATA))
 UP_OPTIONS = $(if $(DATA),--data $(DATA)) $(if $(PORT),--port $(PORT))
 
-.PHONY: help setup setup-test demo up down doctor test test-fast lint format lock openapi reference bench clean
+.PHONY: help setup setup-test demo up down doctor test test-fast lint format lock openapi reference dashboard bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -62,6 +62,10 @@ openapi: setup  ## write extensions/server/openapi.yaml from the code
 
 reference: setup  ## write docs/reference from the code
 	$(BIN)/python -m scripts.reference
+
+dashboard: setup  ## write the Grafana dashboard from the code
+	@mkdir -p helm-values/grafana
+	$(BIN)/python -m cscale_hub.metrics.dashboard > helm-values/grafana/cscale-hub.json
 
 bench: setup  ## every benchmark, tables on the terminal
 	@for name in benchmarks/*.py; do \

@@ -31,12 +31,10 @@ def darker(colour: str, part: float = 0.85) -> str:
 
 
 def check_accent(value: str) -> str:
-    """A colour on which white letters can be read, or nothing.
+    """A colour on which white letters can be read.
 
     :raises ValueError: when it is no colour or too light.
     """
-    if not value:
-        return value
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
         raise ValueError("must look like #1a5fb4")
     if (found := contrast(value, "#ffffff")) < READABLE:

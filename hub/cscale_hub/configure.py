@@ -19,9 +19,9 @@ from cscale_hub.audit import AuditLog, audit_file
 from cscale_hub.audit_shares import record_shares
 from cscale_hub.auth.audited import AuditedAuthenticator
 from cscale_hub.auth.checkin import AcceptedVO
+from cscale_hub.broker import scopes
 from cscale_hub.colours import darker
 from cscale_hub.culling import CULLER, CULLER_SCOPES, culler_command
-from cscale_hub.broker import scopes
 from cscale_hub.group_roles import group_roles
 from cscale_hub.local.layout import Layout
 from cscale_hub.local.processes import FEDERATION_VARIABLE
@@ -29,6 +29,8 @@ from cscale_hub.local.routes import LocalProxy
 from cscale_hub.local.secrets import SecretError, ensure_secret, read_secret
 from cscale_hub.metrics.usage import show_usage
 from cscale_hub.settings import Settings, SettingsError
+from cscale_hub.sharing.gate import hold_shares
+from cscale_hub.sharing.page import handlers as sharing_handlers
 from cscale_hub.spawn.local import LocalSpawner
 from cscale_hub.vo_model import VOFile
 from cscale_hub.vos import accepted_vos
@@ -51,6 +53,7 @@ def configure(c: Any, settings: Settings) -> None:
         _identity(c, settings, vos)
         _authorisation(c, settings, vos)
         _pages(c, settings)
+        _sharing(c, vos)
         _local(c, settings, vos)
         _records(c, settings)
     except SecretError as error:
@@ -201,7 +204,7 @@ def _pages(c: Any, settings: Settings) -> None:
         "demonstration": settings.profile == "local",
         "tagline": branding.tagline,
         "accent": branding.accent,
-        "accent_pressed": darker(branding.accent) if branding.accent else "",
+        "accent_pressed": darker(branding.accent),
         "foot_links": [link.model_dump() for link in branding.links],
         "has_logo": branding.logo_file is not None,
         "announcements": Announcements(announcements),
@@ -228,6 +231,12 @@ def _records(c: Any, settings: Settings) -> None:
     c.ChoosingSpawner.cscale_usage = meter.used
     record_shares(audit)
     show_usage(meter.store)
+
+
+def _sharing(c: Any, vos: VOFile) -> None:
+    """Who may let whom into a running server, and where they do it."""
+    hold_shares(vos)
+    c.JupyterHub.extra_handlers.extend(sharing_handlers(vos))
 
 
 def _local(c: Any, settings: Settings, vos: VOFile) -> None:

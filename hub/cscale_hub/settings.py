@@ -17,8 +17,8 @@ import yaml
 from platformdirs import user_data_path
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -122,9 +122,9 @@ class BrandingSettings(_Model):
         default=None, description="PNG, SVG, JPEG or WebP shown beside the name; none: no picture."
     )
     accent: Annotated[str, AfterValidator(check_accent)] = Field(
-        default="",
+        default="#0b5c8f",
         description="Colour of the main buttons, #rrggbb, dark enough for white letters on it "
-        "(WCAG 2.2, 4.5:1); empty: JupyterHub's orange.",
+        "(WCAG 2.2, 4.5:1).",
     )
     links: tuple[LinkSettings, ...] = Field(
         default=(),
@@ -160,6 +160,13 @@ class CullingSettings(_Model):
         ge=0,
         description="Days after which a server is stopped whatever it does; 0: never.",
     )
+
+    @field_validator("idle_minutes")
+    @classmethod
+    def _longer_than_a_report(cls, value: int) -> int:
+        if 0 < value < 10:
+            raise ValueError("must be 0 or at least 10: servers tell of their use every 5 minutes")
+        return value
 
 
 class AuditSettings(_Model):

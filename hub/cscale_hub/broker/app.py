@@ -14,7 +14,7 @@ import httpx
 from fastapi import APIRouter, FastAPI, Header, Query
 from fastapi.exceptions import RequestValidationError
 from fastapi.requests import Request as HTTPRequest
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from cscale_hub.audit import AuditLog
@@ -24,6 +24,7 @@ from cscale_hub.broker.exchange import SameToken, TokenExchange
 from cscale_hub.broker.hub import Hub
 from cscale_hub.broker.issue import Broker, Request
 from cscale_hub.broker.sts import RoleAssumer
+from cscale_hub.metrics import exposition
 from cscale_hub.settings import SettingsError
 
 log = logging.getLogger("cscale_hub.broker")
@@ -97,6 +98,13 @@ def create_app(
         openapi_url=None,
     )
     app.include_router(_routes(broker), prefix=config.prefix)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """For Prometheus, at the broker's own port: the proxy leads to the prefix only."""
+        content, media_type = exposition()
+        return Response(content, media_type=media_type)
+
     _handle_errors(app)
     return app
 

@@ -13,7 +13,7 @@ from cscale_hub.settings import CullingSettings
 
 CULLER = "idle-culler"
 CULLER_SCOPES = ("list:users", "read:users:activity", "read:servers", "delete:servers")
-_SHORTEST_LOOK, _LONGEST_LOOK = 15, 600
+_LONGEST_LOOK = 600
 _AGES = 10 * 365 * 86400
 
 
@@ -22,12 +22,12 @@ def culler_command(culling: CullingSettings) -> list[str]:
     idle, oldest = culling.idle_minutes * 60, round(culling.longest_days * 86400)
     if not idle and not oldest:
         return []
-    look = min((seconds // 4 for seconds in (idle, oldest) if seconds), default=_LONGEST_LOOK)
+    look = min(seconds // 4 for seconds in (idle, oldest) if seconds)
     return [
         *(sys.executable, "-m", "cscale_hub.culling", "--parent", str(os.getpid()), "--"),
         # Without a time for idleness only age counts.
         f"--timeout={idle or _AGES}",
         f"--max-age={oldest}",
-        f"--cull-every={max(_SHORTEST_LOOK, min(look, _LONGEST_LOOK))}",
+        f"--cull-every={max(1, min(look, _LONGEST_LOOK))}",
         "--concurrency=5",
     ]

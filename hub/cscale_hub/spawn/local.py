@@ -29,6 +29,13 @@ from cscale_hub.local.secrets import write_secret
 from cscale_hub.local.system import fuse, unmount_below
 from cscale_hub.profiles import Profile
 from cscale_hub.settings import Settings
+from cscale_hub.sharing.editing import (
+    disabled_in_front_end,
+    edits_together,
+    editing_config,
+    server_extensions,
+)
+from cscale_hub.sharing.servers import SharingSpawner
 from cscale_hub.spawn.choice import ChoosingSpawner
 from cscale_hub.spawn.machine import available, limiter
 from cscale_hub.spawn.site import site_document
@@ -51,7 +58,9 @@ _STEPS = (
 )
 
 
-class LocalSpawner(WatchedSpawner, ChoosingSpawner, SimpleLocalProcessSpawner):  # type: ignore[misc]
+class LocalSpawner(  # type: ignore[misc]
+    WatchedSpawner, SharingSpawner, ChoosingSpawner, SimpleLocalProcessSpawner
+):
     """One process per user, with everything it writes below the data folder."""
 
     @property
@@ -143,6 +152,8 @@ class LocalSpawner(WatchedSpawner, ChoosingSpawner, SimpleLocalProcessSpawner): 
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         profile = self.offer.profile if self.offer else None
         mode = mount_mode(self.cscale_settings, profile)
+        vo = self.offer.vo if self.offer else ""
+        together = edits_together(self.cscale_vos, vo)
         document = site_document(
             self.cscale_settings,
             self.cscale_vos,
@@ -151,15 +162,16 @@ class LocalSpawner(WatchedSpawner, ChoosingSpawner, SimpleLocalProcessSpawner): 
             roles=roles,
             mount=self.mount,
             mount_mode=mode,
-            vo=self.offer.vo if self.offer else "",
+            vo=vo,
             entitlements=claims,
         )
         write_secret(state / "site.yaml", yaml.safe_dump(document, sort_keys=False))
         (state / "jupyter" / "jupyter_server_config.json").write_text(
-            json.dumps(server_config(), indent=1), encoding="utf-8"
+            json.dumps(server_config(self.cscale_settings, together, state), indent=1), encoding="utf-8"
         )
+        disabled = (*_DISABLED_EXTENSIONS, *disabled_in_front_end(together))
         (state / "jupyter" / "labconfig" / "page_config.json").write_text(
-            json.dumps({"disabledExtensions": dict.fromkeys(_DISABLED_EXTENSIONS, True)}),
+            json.dumps({"disabledExtensions": dict.fromkeys(disabled, True)}),
             encoding="utf-8",
         )
         copy_notebooks(self.cscale_settings.spawn.notebooks, home)
@@ -196,16 +208,26 @@ def mount_mode(settings: Settings, profile: Profile | None = None) -> str:
     return chosen
 
 
-def server_config() -> dict[str, Any]:
-    """Configuration of every user's Jupyter server."""
+def server_config(settings: Settings, together: bool, state: Path) -> dict[str, Any]:
+    """Configuration of every user's Jupyter server.
+
+    :param together: whether its VO edits notebooks together.
+    :param state: the folder of this user's server.
+    """
     return {
         "ServerApp": {
-            "jpserver_extensions": {"cscale_server": True, "jupyter_server_proxy": True},
+            "jpserver_extensions": {
+                "cscale_server": True,
+                "jupyter_server_proxy": True,
+                **server_extensions(together),
+            },
             "allow_root": os.geteuid() == 0,
         },
         # A trash folder on a mounted bucket would be outside what the user may write.
         "FileContentsManager": {"delete_to_trash": False},
         "LabApp": {"news_url": None},
+        **editing_config(together, state),
+        "CScaleExtension": {"longest_staging": settings.culling.longest_staging_hours},
     }
 
 

@@ -22,7 +22,7 @@ from traitlets.config import LoggingConfigurable
 from cscale_hub.accounting.meter import SEEN_SECONDS, Meter
 from cscale_hub.accounting.records import UsageRecord, declared
 from cscale_hub.audit import AuditLog, ServerEvent
-from cscale_hub.auth.checkin import entitlements
+from cscale_hub.auth.login import entitlements
 from cscale_hub.profiles import Offer
 from cscale_hub.quotas import Used
 

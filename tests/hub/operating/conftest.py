@@ -37,6 +37,12 @@ VOS: dict[str, Any] = {
             "shared_notebooks": {"co_editing": True},
             "bucket": "aquamonitor",
         },
+        "waterwatch.c-scale.eu": {
+            "title": "Water Watch",
+            "entitlement": {"group": "waterwatch.c-scale.eu"},
+            "profiles": {"member": ["small"]},
+            "bucket": "waterwatch",
+        },
     },
 }
 ANNOUNCEMENTS = [

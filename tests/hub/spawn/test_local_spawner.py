@@ -57,9 +57,10 @@ def test_automatic_mount_mode_follows_the_machine(tmp_path: Path) -> None:
 
 
 def test_servers_load_our_extension_and_no_news() -> None:
-    config = server_config()
+    config = server_config(Settings(culling={"longest_staging_hours": 2.5}))
     assert config["ServerApp"]["jpserver_extensions"]["cscale_server"]
     assert config["LabApp"]["news_url"] is None
+    assert config["CScaleExtension"]["longest_staging"] == 2.5
 
 
 def test_everything_listens_on_loopback_and_nobody_is_let_in_by_default(
