@@ -97,6 +97,7 @@ class Federation:
         :class:`~cscale_core.providers.Provider`.
     :param extra_hosts: further hosts that users' servers may ask.
     :param without: services that are not started, for tests that do not need them.
+    :param token_seconds: life of the access tokens of its issuer; EGI Check-in's by default.
     :param port: the port to open in the browser; else the one of last time, else 8000.
     :param settings: members of the settings that win over file and environment.
     """
@@ -110,6 +111,7 @@ class Federation:
         extra_providers: Iterable[Mapping[str, Any]] = (),
         extra_hosts: Iterable[str] = (),
         without: Iterable[str] = (),
+        token_seconds: int = 3600,
         port: int | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
@@ -125,6 +127,7 @@ class Federation:
                 ),
                 extra_hosts=tuple(extra_hosts),
                 without=frozenset(without),
+                token_seconds=token_seconds,
             )
         except ValidationError as error:
             raise FederationError(f"An extra provider is not valid: {describe(error)}") from error

@@ -106,6 +106,7 @@ class Wishes:
     extra_providers: tuple[Provider, ...] = ()
     extra_hosts: tuple[str, ...] = ()
     without: frozenset[str] = frozenset()
+    token_seconds: int = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,13 +245,14 @@ def _local_cluster(layout: Layout, ports: Mapping[str, int]) -> SlurmSettings:
     )
 
 
-def _issuer(settings: Settings, layout: Layout, port: int) -> IssuerConfig:
+def _issuer(settings: Settings, layout: Layout, port: int, token_seconds: int) -> IssuerConfig:
     hub_url = f"http://127.0.0.1:{settings.hub.port}"
     return IssuerConfig(
         port=port,
         realm_path=REALM,
         data_dir=layout.service("issuer"),
         users_file=users_file(layout),
+        access_token_seconds=token_seconds,
         clients=(
             ClientConfig(
                 client_id=HUB_CLIENT,
@@ -408,7 +410,7 @@ def programs(
             "cscale_hub.local.issuer",
             ports["issuer"],
             f"{settings.identity.issuer}/.well-known/openid-configuration",
-            _issuer(settings, layout, ports["issuer"]),
+            _issuer(settings, layout, ports["issuer"], wishes.token_seconds),
         ),
         Program(
             "s3",
