@@ -10,6 +10,7 @@ from kubespawner import KubeSpawner
 from traitlets import default
 
 from cscale_hub.profiles import Offer, Profile, size_bytes
+from cscale_hub.sharing.servers import SharingSpawner
 from cscale_hub.spawn.capacity import Capacity, words
 from cscale_hub.spawn.choice import ChoosingSpawner
 from cscale_hub.spawn.watched import WatchedSpawner
@@ -44,7 +45,12 @@ def override(profile: Profile) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if value}
 
 
-class ClusterSpawner(WatchedSpawner, ChoosingSpawner, KubeSpawner):  # type: ignore[misc]  # not typed
+class ClusterSpawner(
+    WatchedSpawner,
+    SharingSpawner,
+    ChoosingSpawner,
+    KubeSpawner,  # type: ignore[misc]  # not typed
+):
     """One pod per server."""
 
     extra_labels: dict[str, str]

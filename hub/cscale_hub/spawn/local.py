@@ -29,12 +29,7 @@ from cscale_hub.local.secrets import write_secret
 from cscale_hub.local.system import fuse, unmount_below
 from cscale_hub.profiles import Profile
 from cscale_hub.settings import Settings
-from cscale_hub.sharing.editing import (
-    disabled_in_front_end,
-    edits_together,
-    editing_config,
-    server_extensions,
-)
+from cscale_hub.sharing.editing import disabled_in_front_end, edits_together, with_editing
 from cscale_hub.sharing.servers import SharingSpawner
 from cscale_hub.spawn.choice import ChoosingSpawner
 from cscale_hub.spawn.machine import available, limiter
@@ -58,8 +53,11 @@ _STEPS = (
 )
 
 
-class LocalSpawner(  # type: ignore[misc]
-    WatchedSpawner, SharingSpawner, ChoosingSpawner, SimpleLocalProcessSpawner
+class LocalSpawner(
+    WatchedSpawner,
+    SharingSpawner,
+    ChoosingSpawner,
+    SimpleLocalProcessSpawner,  # type: ignore[misc]
 ):
     """One process per user, with everything it writes below the data folder."""
 
@@ -166,8 +164,9 @@ class LocalSpawner(  # type: ignore[misc]
             entitlements=claims,
         )
         write_secret(state / "site.yaml", yaml.safe_dump(document, sort_keys=False))
+        config = with_editing(server_config(self.cscale_settings), together, state)
         (state / "jupyter" / "jupyter_server_config.json").write_text(
-            json.dumps(server_config(self.cscale_settings, together, state), indent=1), encoding="utf-8"
+            json.dumps(config, indent=1), encoding="utf-8"
         )
         disabled = (*_DISABLED_EXTENSIONS, *disabled_in_front_end(together))
         (state / "jupyter" / "labconfig" / "page_config.json").write_text(
@@ -208,25 +207,16 @@ def mount_mode(settings: Settings, profile: Profile | None = None) -> str:
     return chosen
 
 
-def server_config(settings: Settings, together: bool, state: Path) -> dict[str, Any]:
-    """Configuration of every user's Jupyter server.
-
-    :param together: whether its VO edits notebooks together.
-    :param state: the folder of this user's server.
-    """
+def server_config(settings: Settings) -> dict[str, Any]:
+    """Configuration of every user's Jupyter server."""
     return {
         "ServerApp": {
-            "jpserver_extensions": {
-                "cscale_server": True,
-                "jupyter_server_proxy": True,
-                **server_extensions(together),
-            },
+            "jpserver_extensions": {"cscale_server": True, "jupyter_server_proxy": True},
             "allow_root": os.geteuid() == 0,
         },
         # A trash folder on a mounted bucket would be outside what the user may write.
         "FileContentsManager": {"delete_to_trash": False},
         "LabApp": {"news_url": None},
-        **editing_config(together, state),
         "CScaleExtension": {"longest_staging": settings.culling.longest_staging_hours},
     }
 
