@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,7 @@ class Keeper:
         self._looks = OneAtATime()
         self._looked: dict[str, float] = {}
         self._unsaved: dict[str, tuple[float, str]] = {}
+        self._late: set[str] = set()
         self._outage = Outage(terms.longest_pause)
 
     def logged_in(self, name: str, login: dict[str, Any]) -> None:
@@ -88,57 +89,65 @@ class Keeper:
         :returns: True when the session goes on, False when only a login helps.
         """
         try:
-            async with asyncio.timeout(self._terms.patience):
+            # A look that keeps a request waiting does not keep the person's next ones waiting too.
+            async with asyncio.timeout(0 if user.name in self._late else self._terms.patience):
                 return await self._looks.run(
                     (user.name, at_once), lambda: self._look(user, at_once=at_once)
                 )
         except TimeoutError:
+            self._late.add(user.name)
             login = await user.get_auth_state()
             return bool(login) and self._kept(user, login, "no answer yet")
 
     async def _look(self, user: Any, *, at_once: bool) -> bool:
-        async with self._looks.lock(user.name):
-            login = await user.get_auth_state()
-            if self._newer_login(user.name, login):
-                return True
-            began = time.monotonic()
-            if not login or not login.get("sub"):
-                return False
-            age = began - self._looked.get(user.name, float("-inf"))
-            due = bool(login.get("refresh_token")) and time.time() >= login.get(
-                "renew_at", login["expires_at"] - self._terms.ahead
-            )
-            if not due and age < (_JUST_NOW if at_once else self._terms.interval):
-                return True
-            if self._outage.waiting:
-                return self._kept(user, login, "it did not answer a moment ago")
-            asked = "renewal" if due else "membership"
-            try:
-                current = await (self._renewed if due else self._seen)(user, login)
-            except TokenError as error:
-                self._log.error("The answer for %s cannot be believed: %s", user.name, error)
-                CHECKS.labels(asked, "untrue").inc()
-                return await self._end(user)
-            except ProviderError as error:
-                PAUSE.set(self._outage.failed(began))
-                CHECKS.labels(asked, "unreachable").inc()
-                return self._kept(user, login, error)
-            self._answered()
-            if user.name in self._unsaved:
-                return True  # somebody logged in meanwhile
-            if current is None:
-                self._log.info("The session of %s at the provider has ended", user.name)
-                CHECKS.labels(asked, "ended").inc()
-                return await self._end(user)
-            groups = groups_of(current, self._terms.rules)
-            if not vo_names(groups):
-                self._log.info("%s is in no accepted VO any more", user.name)
-                CHECKS.labels(asked, "lost").inc()
-                return await self._end(user)
-            user.sync_groups(groups)
-            self._looked[user.name] = time.monotonic()
-            CHECKS.labels(asked, "done").inc()
+        try:
+            async with self._looks.lock(user.name):
+                return await self._looked_at(user, at_once=at_once)
+        finally:
+            self._late.discard(user.name)
+
+    async def _looked_at(self, user: Any, *, at_once: bool) -> bool:
+        login = await user.get_auth_state()
+        if self._newer_login(user.name, login):
             return True
+        began = time.monotonic()
+        if not login or not login.get("sub"):
+            return False
+        age = began - self._looked.get(user.name, float("-inf"))
+        due = bool(login.get("refresh_token")) and time.time() >= login.get(
+            "renew_at", login["expires_at"] - self._terms.ahead
+        )
+        if not due and age < (_JUST_NOW if at_once else self._terms.interval):
+            return True
+        if self._outage.waiting:
+            return self._kept(user, login, "it did not answer a moment ago")
+        asked = "renewal" if due else "membership"
+        try:
+            current = await (self._renewed if due else self._seen)(user, login)
+        except TokenError as error:
+            self._log.error("The answer for %s cannot be believed: %s", user.name, error)
+            CHECKS.labels(asked, "untrue").inc()
+            return await self._end(user)
+        except ProviderError as error:
+            PAUSE.set(self._outage.failed(began))
+            CHECKS.labels(asked, "unreachable").inc()
+            return self._kept(user, login, error)
+        self._answered()
+        if user.name in self._unsaved:
+            return True  # somebody logged in meanwhile
+        if current is None:
+            self._log.info("The session of %s at the provider has ended", user.name)
+            CHECKS.labels(asked, "ended").inc()
+            return await self._end(user)
+        groups = groups_of(current, self._terms.rules)
+        if not vo_names(groups):
+            self._log.info("%s is in no accepted VO any more", user.name)
+            CHECKS.labels(asked, "lost").inc()
+            return await self._end(user)
+        user.sync_groups(groups)
+        self._looked[user.name] = time.monotonic()
+        CHECKS.labels(asked, "done").inc()
+        return True
 
     async def _seen(self, user: Any, login: dict[str, Any]) -> dict[str, Any] | None:
         """The login with fresh userinfo, saved; None when the session at the provider is over."""
@@ -260,6 +269,22 @@ class Keeper:
 
         What runs there needs short-lived keys to the end. The login ends with the last server.
         """
+        await self._patiently(user, "logged out", lambda: self._log_out(user))
+
+    async def server_stopped(self, user: Any, spawner: Any) -> None:
+        """End the login of somebody who logged out while this server, the last one, ran."""
+        if not _running(user, but=spawner):
+            await self._patiently(user, "stopped", lambda: self._last_stopped(user))
+
+    async def _patiently(self, user: Any, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Wait for work, but not long; it goes on."""
+        try:
+            async with asyncio.timeout(self._terms.patience):
+                await self._looks.run((user.name, what), work)
+        except TimeoutError:
+            self._log.warning("%s %s; the provider is told when it answers", user.name, what)
+
+    async def _log_out(self, user: Any) -> None:
         async with self._looks.lock(user.name):
             login = await user.get_auth_state()
             if not login:
@@ -271,10 +296,7 @@ class Keeper:
             await self._forget(user)
         await self.revoke(login)
 
-    async def server_stopped(self, user: Any, spawner: Any) -> None:
-        """End the login of somebody who logged out while this server, the last one, ran."""
-        if _running(user, but=spawner):
-            return
+    async def _last_stopped(self, user: Any) -> None:
         async with self._looks.lock(user.name):
             login = await user.get_auth_state()
             if not login or not login.get(_LOGGED_OUT):

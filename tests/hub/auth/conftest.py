@@ -43,6 +43,7 @@ class Provider:
         self.gate = asyncio.Event()  # cleared: the token endpoint thinks
         self.gate.set()
         self.reached = asyncio.Event()
+        self.told = asyncio.Event()  # a session was ended
         self.discoveries = 0
         self.userinfo_asked = 0
         self.revoked: list[dict[str, str]] = []
@@ -115,6 +116,7 @@ class Provider:
 
     async def revoke(self, request: web.Request) -> web.Response:
         self.revoked.append({name: str(value) for name, value in (await request.post()).items()})
+        self.told.set()
         return web.Response()
 
     async def userinfo(self, request: web.Request) -> web.Response:
@@ -156,7 +158,9 @@ async def provider() -> AsyncIterator[Provider]:
 def make_authenticator(provider: Provider) -> Callable[..., CheckinAuthenticator]:
     """Authenticators with settings of their own."""
 
-    def make(**settings: Any) -> CheckinAuthenticator:
+    def make(
+        kind: type[CheckinAuthenticator] = CheckinAuthenticator, **settings: Any
+    ) -> CheckinAuthenticator:
         vos = load_vos()
         usual: dict[str, Any] = {
             "issuer": provider.issuer,
@@ -177,7 +181,7 @@ def make_authenticator(provider: Provider) -> Callable[..., CheckinAuthenticator
             "outage_grace": 100.0,
             "oauth_callback_url": "http://127.0.0.1:8000/hub/oauth_callback",
         }
-        return CheckinAuthenticator(**usual | settings)
+        return kind(**usual | settings)
 
     return make
 

@@ -471,7 +471,42 @@ async def test_slow_provider_keeps_no_request_waiting(
     assert len(provider.refreshes) == 1
 
 
+async def test_person_waits_for_a_slow_provider_once_and_not_at_each_request(
+    provider: Any, make_authenticator: Make
+) -> None:
+    authenticator = make_authenticator(patience=1.0)
+    await authenticator.discover()
+    user = User(state(left=10))
+    provider.gate.clear()
+    began = time.monotonic()
+    for _ in range(30):
+        assert await authenticator.refresh_user(user) is True
+    assert time.monotonic() - began < 20  # not thirty seconds
+    provider.gate.set()
+    async with asyncio.timeout(30):
+        await user.changed.wait()
+    assert await authenticator.refresh_user(user) is True
+    assert len(provider.refreshes) == 1
+
+
 # Logout
+
+
+async def test_logout_does_not_wait_for_a_slow_provider(
+    provider: Any, make_authenticator: Make
+) -> None:
+    authenticator = make_authenticator(patience=0.1)
+    await authenticator.discover()
+    user = User(state(left=10))
+    provider.gate.clear()
+    assert await authenticator.refresh_user(user) is True
+    await authenticator.logged_out(user)  # returns, while the renewal is under way
+    assert user.state is not None
+    provider.gate.set()
+    async with asyncio.timeout(30):
+        await provider.told.wait()
+    assert user.state is None
+    assert [form["token"] for form in provider.revoked] == ["refresh-1"]
 
 
 async def test_logout_ends_the_login_at_the_provider(
