@@ -28,7 +28,7 @@ from cscale_hub.local.processes import FEDERATION_VARIABLE
 from cscale_hub.local.routes import LocalProxy
 from cscale_hub.local.secrets import SecretError, ensure_secret, read_secret
 from cscale_hub.metrics.usage import show_usage
-from cscale_hub.settings import Settings, SettingsError
+from cscale_hub.settings import Settings, SettingsError, public_url
 from cscale_hub.sharing.gate import hold_shares
 from cscale_hub.sharing.page import handlers as sharing_handlers
 from cscale_hub.spawn.local import LocalSpawner
@@ -280,11 +280,6 @@ def _local(c: Any, settings: Settings, vos: VOFile) -> None:
     spawner.kill_timeout = 3
     spawner.poll_interval = 5
     spawner.notebook_dir = ""
-
-
-def public_url(settings: Settings) -> str:
-    """The address people open, without a slash at the end."""
-    return f"http://127.0.0.1:{settings.hub.port}"
 
 
 def _private(path: Path) -> Path:

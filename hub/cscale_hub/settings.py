@@ -725,6 +725,11 @@ def load_settings(path: Path | None = None, *, environment: bool = True) -> Sett
         raise SettingsError(f"The settings are not valid ({source}): {describe(error)}") from error
 
 
+def public_url(settings: Settings) -> str:
+    """The address people open, without a slash at the end."""
+    return f"http://127.0.0.1:{settings.hub.port}"
+
+
 def describe(error: ValidationError) -> str:
     """All wrong members of a model in one line, without echoing their values."""
     return "; ".join(
