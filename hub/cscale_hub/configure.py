@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cscale_hub.accounting.place import open_usage
+from cscale_hub.accounting.reports import DESCRIPTION, METER_SETTING, REPORT_SCOPE
 from cscale_hub.announcements import Announcements
 from cscale_hub.audit import AuditLog, audit_file
 from cscale_hub.audit_shares import record_shares
@@ -99,9 +100,9 @@ def _identity(c: Any, settings: Settings, vos: VOFile) -> None:
 def _authorisation(c: Any, settings: Settings, vos: VOFile) -> None:
     """Roles: each service and each token may do what it needs and no more."""
     secrets = Layout(settings.data).secrets
-    c.JupyterHub.custom_scopes = scopes.DESCRIPTIONS
+    c.JupyterHub.custom_scopes = {**scopes.DESCRIPTIONS, REPORT_SCOPE: DESCRIPTION}
     c.JupyterHub.load_roles = [
-        {"name": "user", "scopes": ["self", f"{scopes.SCOPE}!user"]},
+        {"name": "user", "scopes": ["self", f"{scopes.SCOPE}!user", f"{REPORT_SCOPE}!user"]},
         {
             "name": "broker",
             "description": "Reads groups, sharing and the access tokens of the provider",
@@ -134,6 +135,7 @@ def _authorisation(c: Any, settings: Settings, vos: VOFile) -> None:
         "users:activity!user",
         "access:servers!server",
         f"{scopes.SCOPE}!server",
+        f"{REPORT_SCOPE}!server",
     ]
     c.JupyterHub.services = [
         {
@@ -229,6 +231,7 @@ def _records(c: Any, settings: Settings) -> None:
     c.WatchedSpawner.cscale_audit = audit
     c.WatchedSpawner.cscale_meter = meter
     c.ChoosingSpawner.cscale_usage = meter.used
+    c.JupyterHub.tornado_settings[METER_SETTING] = meter
     record_shares(audit)
     show_usage(meter.store)
 

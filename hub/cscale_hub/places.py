@@ -124,7 +124,9 @@ def shared_places(
     bucket: str, read: Iterable[str], publish: Iterable[str], curate: Iterable[str]
 ) -> tuple[Place, ...]:
     """Where the members of a VO share notebooks in its own bucket, by the roles that may."""
-    looked_at: dict[str, Level] = dict.fromkeys(read, "ro") | dict.fromkeys(curate, "rwd")
+    reading: dict[str, Level] = dict.fromkeys(read, "ro")
+    curating: dict[str, Level] = dict.fromkeys(curate, "rwd")
+    looked_at = reading | curating
     published: dict[str, Level] = dict.fromkeys(publish, "rwd")
     places = (
         Place(bucket, SHARED, "shared", looked_at),

@@ -28,6 +28,7 @@ from cscale_server.listener import CredentialSource, LoopbackListener, NoBroker
 from cscale_server.models import MountStatus, Status
 from cscale_server.mounts import Mounts
 from cscale_server.problems import NotConfigured
+from cscale_server.reports import JobReports
 from cscale_server.routes import handlers, pages
 
 CONTENTS_MANAGER = "cscale_server.contents.BucketContentsManager"
@@ -78,6 +79,9 @@ class CScaleExtension(ExtensionApp):
         self._handles_interrupt = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._shown: set[str] = set()
+        self._hub_http: httpx.AsyncClient | None = None
+        self._reports: JobReports | None = None
+        self._reporting: asyncio.Task[None] | None = None
 
     # -- loading: nothing here may take time or need the event loop ----------------------------
 
@@ -182,7 +186,27 @@ class CScaleExtension(ExtensionApp):
             self.log.exception("C-SCALE Hub: search and jobs could not be started")
             raise
         self.log.info("C-SCALE Hub: search and jobs are ready")
+        self._report_jobs(site, backend)
         return backend
+
+    def _report_jobs(self, site: Site, backend: Backend) -> None:
+        """Tell the hub of jobs that end, where a hub started this server."""
+        hub = os.environ.get("JUPYTERHUB_API_URL", "")
+        token = os.environ.get("JUPYTERHUB_API_TOKEN", "")
+        if not hub or not token:
+            return
+        self._hub_http = httpx.AsyncClient(trust_env=False)
+        self._reports = JobReports(
+            backend.jobs.changes,
+            self._hub_http,
+            f"{hub}/cscale/jobs",
+            token,
+            Path(self.data_dir) / "reported.json",
+            self.log,
+            default_vo=os.environ.get("CSCALE_VO", "") or next(iter(site.vos), ""),
+            spark_default=site.spark.kinds[0],
+        )
+        self._reporting = asyncio.create_task(self._reports.run(), name="cscale job reports")
 
     async def stop_extension(self) -> None:
         """Stop the backend, flush and unmount, close the listener: in this order, as the later
@@ -193,6 +217,10 @@ class CScaleExtension(ExtensionApp):
         if self._starting is not None:
             self._starting.cancel()
             ended = await asyncio.gather(self._starting, return_exceptions=True)
+            if self._reporting is not None:
+                self._reporting.cancel()
+                await asyncio.gather(self._reporting, return_exceptions=True)
+                self._reporting = self._reports = None
             if isinstance(ended[0], Backend):
                 await ended[0].stop()
             self._starting = None
@@ -204,9 +232,10 @@ class CScaleExtension(ExtensionApp):
         if self._listener is not None:
             await self._listener.stop()
             self._listener = None
-        if self._broker_http is not None:
-            await self._broker_http.aclose()
-            self._broker_http = None
+        for client in (self._broker_http, self._hub_http):
+            if client is not None:
+                await client.aclose()
+        self._broker_http = self._hub_http = None
 
     # -- what the routes ask -------------------------------------------------------------------
 
@@ -282,6 +311,8 @@ class CScaleExtension(ExtensionApp):
             self._events.changed(job)
         if job.status.ended and self._loop is not None and not self._loop.is_closed():
             asyncio.run_coroutine_threadsafe(self.refresh_mounts(), self._loop)
+            if self._reports is not None:
+                self._loop.call_soon_threadsafe(self._reports.wake)
         self._note_activity(job)
 
     def _note_activity(self, job: Job) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from cscale_hub.accounting.ended_job import EndedJob
 from cscale_hub.accounting.periods import Month
 from cscale_hub.accounting.records import Attributes, UsageRecord, pseudonym, record_id
 from cscale_hub.accounting.store import UsageStore
@@ -125,6 +126,33 @@ class Meter:
             return found
 
         return await asyncio.to_thread(write)
+
+    async def add_jobs(self, slug: str, jobs: Sequence[EndedJob], attributes: Attributes) -> None:
+        """Write jobs that ended; those that were written before stay as they are.
+
+        They hold no processors of their own: what they measured elsewhere is what counts.
+        """
+        person = self.person(slug)
+
+        def write() -> None:
+            for job in jobs:
+                identity = record_id("job", person, job.id)
+                record = UsageRecord(
+                    id=identity,
+                    kind="job",
+                    person=person,
+                    vo=job.vo,
+                    profile=job.engine,
+                    machine=identity[:12],
+                    started=job.started,
+                    seen=job.ended,
+                    ended=job.ended,
+                    cpu_seconds=job.cpu_seconds,
+                    **asdict(attributes),
+                )
+                self.store.add(record)
+
+        await asyncio.to_thread(write)
 
     async def used(self, vo: str, slug: str) -> Used:
         """What was used of a VO's allowance this month, by one person and by all."""

@@ -8,6 +8,7 @@ from typing import Any
 from tornado.web import HTTPError
 from traitlets import Any as AnyTrait
 
+from cscale_hub.accounting.reports import HANDLERS
 from cscale_hub.audit import AuditLog, LoginEvent
 from cscale_hub.auth.checkin import CheckinAuthenticator, NoAcceptedVO
 from cscale_hub.vos import vo_names
@@ -30,6 +31,10 @@ class AuditedAuthenticator(CheckinAuthenticator):
     cscale_audit: AuditLog | None = AnyTrait(
         None, allow_none=True, help="The audit log; None: nothing is written."
     ).tag(config=True)
+
+    def get_handlers(self, app: Any) -> list[Any]:
+        """Those of the login, and where servers tell of jobs for the records of use."""
+        return [*super().get_handlers(app), *HANDLERS]
 
     async def get_authenticated_user(
         self, handler: Any, data: dict[str, Any] | None

@@ -52,7 +52,7 @@ class WatchedSpawner(LoggingConfigurable):  # type: ignore[misc]  # traitlets is
         """
         await self._settle()
         try:
-            return await super().used(vo)  # type: ignore[no-any-return,misc]
+            return await super().used(vo)  # type: ignore[no-any-return]
         except SQLAlchemyError:
             self.log.exception("Records of use cannot be read; %s gets a server without", vo)
             return Used(own=0.0, everybody=0.0)
@@ -65,7 +65,7 @@ class WatchedSpawner(LoggingConfigurable):  # type: ignore[misc]  # traitlets is
         # What was asked for: a refusal forgets it.
         asked = dict(self.user_options or {})
         try:
-            await super().run_pre_spawn_hook()  # type: ignore[misc]
+            await super().run_pre_spawn_hook()
         except SpawnException as error:
             await self._tell("server.start", "refused", str(error.reason), asked)
             raise
@@ -78,14 +78,14 @@ class WatchedSpawner(LoggingConfigurable):  # type: ignore[misc]  # traitlets is
     async def start(self) -> Any:
         """Start it; a failure is on record too."""
         try:
-            return await super().start()  # type: ignore[misc]
+            return await super().start()
         except Exception as error:
             await self._tell("server.start", "failed", type(error).__name__)
             raise
 
     async def poll(self) -> Any:
         """Look at it, and note now and then that it runs."""
-        status = await super().poll()  # type: ignore[misc]
+        status = await super().poll()
         if status is None and time.monotonic() - self._noted >= SEEN_SECONDS:
             self._noted = time.monotonic()
             self._running = True
@@ -116,7 +116,7 @@ class WatchedSpawner(LoggingConfigurable):  # type: ignore[misc]  # traitlets is
             except SpawnException as error:
                 self.log.error("The stop of %s is not on record: %s", self._log_name, error)
         self._usage, self._running = None, False
-        await maybe_future(super().run_post_stop_hook())  # type: ignore[misc]
+        await maybe_future(super().run_post_stop_hook())
 
     async def _settle(self) -> None:
         if self.cscale_meter is None:
