@@ -9,6 +9,7 @@ from typing import Any
 
 from jupyterhub.orm import Share, ShareCode
 from sqlalchemy import event
+from sqlalchemy.orm import Session
 from tornado.web import HTTPError
 
 from cscale_hub.sharing.rule import (
@@ -25,7 +26,7 @@ _NO_CODES = (
     "organisation, or with a member of it by name."
 )
 
-_listening: list[tuple[Any, str, Any]] = []
+_listening: list[Any] = []
 
 
 class ShareRefused(HTTPError):
@@ -56,25 +57,44 @@ def check_share(vos: VOFile, share: Share) -> None:
 def hold_shares(vos: VOFile) -> None:
     """Refuse, from now on in this process, what the rule does not allow.
 
-    Before what else listens: nobody is to put on record what does not happen. The rule that was
-    held to before is forgotten.
+    Before anything is written, and before what listens to that: nobody puts on record what does
+    not happen. The rule that was held to before is forgotten.
     """
 
-    def held(mapper: Any, connection: Any, share: Share) -> None:
-        try:
-            check_share(vos, share)
-        except NotShared as error:
-            raise ShareRefused(str(error)) from error
-
-    def refused(mapper: Any, connection: Any, code: ShareCode) -> None:
-        raise ShareRefused(_NO_CODES)
+    def held(session: Session, context: Any, instances: Any) -> None:
+        with session.no_autoflush:
+            for each in [*session.new, *session.dirty]:
+                try:
+                    if isinstance(each, ShareCode):
+                        raise NotShared(_NO_CODES)
+                    if isinstance(each, Share):
+                        check_share(vos, each)
+                except NotShared as error:
+                    _forget(session, each)
+                    raise ShareRefused(str(error)) from error
 
     while _listening:
-        event.remove(*_listening.pop())
-    for moment in ("before_insert", "before_update"):
-        _listening.extend([(Share, moment, held), (ShareCode, moment, refused)])
-    for each in _listening:
-        event.listen(*each, insert=True)
+        event.remove(Session, "before_flush", _listening.pop())
+    _listening.append(held)
+    event.listen(Session, "before_flush", held)
+
+
+def _forget(session: Session, refused: Share | ShareCode) -> None:
+    """Leave nothing of it behind that would be written with the next thing that is."""
+    if refused not in session.new:
+        session.expire(refused)
+        return
+    lists = {
+        "owner": type(refused).__tablename__,
+        "spawner": type(refused).__tablename__,
+        "user": "shared_with_me",
+        "group": "shared_with_me",
+    }
+    others = [(getattr(refused, side, None), name) for side, name in lists.items()]
+    session.expunge(refused)
+    for other, name in others:
+        if other is not None and other in session:
+            session.expire(other, [name])
 
 
 def vo_of(server: Any) -> str:

@@ -92,22 +92,22 @@ class SharedServerHandler(BaseHandler):  # type: ignore[misc]  # JupyterHub is n
             url=self.current_user.server_url(server.name),
             vo=self.vos.vos[vo].title if vo in self.vos.vos else vo,
             refused=refused,
-            shares=tuple((share.id, _name(share)) for share in server.shares),
+            shares=tuple(
+                (share.id, _name(share))
+                for share in self.db.query(orm.Share).filter_by(spawner_id=server.id)
+            ),
         )
 
     def _share(self, server: orm.Spawner, person: str) -> None:
-        """Let a person in, or the whole VO where none is named.
+        """Let a person in.
+
+        Not a group: JupyterHub 6.1 keeps shares of groups, and does not count them when somebody
+        comes to the server (tokens have the shares of their owner alone).
 
         :raises NotShared: when the rule does not allow it.
         """
         vo = vo_of(server)
         check_server(self.vos, vo, names(self.current_user))
-        if not person:
-            group = orm.Group.find(self.db, name=f"{GROUP_PREFIX}{vo}")
-            if group is None:
-                raise NotShared(_ONLY_MEMBERS.format(vo=vo))
-            orm.Share.grant(self.db, server, group)
-            return
         found = orm.User.find(self.db, name=person)
         try:
             if found is None or found.name == self.current_user.name:

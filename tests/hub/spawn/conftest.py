@@ -98,6 +98,8 @@ from jupyterhub.auth import DummyAuthenticator
 from cscale_hub.quotas import Used
 from cscale_hub.group_roles import group_roles
 from cscale_hub.settings import Settings
+from cscale_hub.sharing.gate import hold_shares
+from cscale_hub.sharing.page import handlers as sharing_handlers
 from cscale_hub.spawn.local import LocalSpawner
 from cscale_hub.vos import load_vos
 
@@ -120,6 +122,9 @@ c.JupyterHub.spawner_class = LocalSpawner
 c.LocalSpawner.cscale_settings = Settings(data="{folder}/data")
 vos = load_vos(Path("{folder}/vos.yaml"))
 c.LocalSpawner.cscale_vos = vos
+hold_shares(vos)
+c.JupyterHub.extra_handlers = sharing_handlers(vos)
+c.Spawner.poll_interval = 2
 c.LocalSpawner.cscale_usage = usage
 c.LocalSpawner.cmd = [sys.executable, "{folder}/server.py"]
 c.LocalSpawner.http_timeout = 60

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from jupyterhub import orm
 from kubernetes_asyncio import client as kube
 
 from cscale_hub.profiles import Profile
@@ -61,7 +62,10 @@ def spawner_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         made = ClusterSpawner(
             user=user,
             _mock=True,
-            orm_spawner=SimpleNamespace(name="", server=None, user_options={}, oauth_client_id="x"),
+            db=orm.new_session_factory("sqlite:///:memory:")(),
+            orm_spawner=SimpleNamespace(
+                id=1, name="", server=None, user_options={}, oauth_client_id="x"
+            ),
             oauth_client_id="x",
             cscale_settings=Settings(data=tmp_path),
             cscale_vos=FILE,
