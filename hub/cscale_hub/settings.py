@@ -186,6 +186,12 @@ class AccountingSettings(_Model):
         description="File (0600) with the database's address as SQLAlchemy writes it, such as "
         "postgresql+psycopg://…; none: SQLite in the data folder.",
     )
+    storage_key_file: Path | None = Field(
+        default=None,
+        description="File (0600) with the JSON {access_key_id, secret_access_key} of a key that "
+        "may list the VOs' buckets, for `cscale accounting measure`; none: what is stored is not "
+        "counted.",
+    )
     site: str = Field(
         default="C-SCALE-HUB",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",

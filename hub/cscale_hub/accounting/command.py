@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
+import httpx
 import typer
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 
 from cscale_hub.accounting.export import (
@@ -25,10 +28,11 @@ from cscale_hub.accounting.export import (
 )
 from cscale_hub.accounting.periods import Month
 from cscale_hub.accounting.place import open_store
-from cscale_hub.accounting.store import UsageStore
+from cscale_hub.accounting.store import Stored, UsageStore
 from cscale_hub.local.layout import Layout
 from cscale_hub.local.secrets import SecretError
 from cscale_hub.settings import Settings, SettingsError, load_settings
+from cscale_hub.vos import accepted_vos
 
 DataOption = Annotated[
     Path | None,
@@ -45,6 +49,7 @@ def register(app: typer.Typer) -> None:
     commands.command()(summary)
     commands.command()(records)
     commands.command()(storage)
+    commands.command()(measure)
     commands.command()(declared)
     app.add_typer(commands, name="accounting")
 
@@ -127,6 +132,54 @@ def declared(
     typer.echo(declared_csv(wanted, declared_by(found, fewest)), nl=False)
 
 
+def measure(
+    data: DataOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Look what each VO's bucket holds now and note it; to be run once a day or more often."""
+    # Signing takes a second to load, and every other command would wait for it too.
+    from cscale_hub.accounting import storage as buckets
+    from cscale_hub.broker.errors import BrokerError
+    from cscale_hub.broker.sts import read_keys
+
+    console = Console(stderr=True)
+    with _opened("", data) as (store, _, settings):
+        file = settings.accounting.storage_key_file
+        try:
+            if file is None:
+                raise SettingsError(
+                    "accounting.storage_key_file is not set: without a key no bucket can be "
+                    "listed. What was measured before stays."
+                )
+            place = buckets.Place(
+                settings.storage.endpoint, settings.storage.region, read_keys(file)
+            )
+            vos = accepted_vos(settings)
+        except (SettingsError, BrokerError) as error:
+            _fail(str(error))
+
+        async def look(status: Status) -> tuple[list[Stored], list[str]]:
+            async with httpx.AsyncClient(trust_env=False) as http:
+                return await buckets.measure(
+                    place,
+                    vos,
+                    datetime.now(UTC),
+                    http,
+                    lambda bucket, objects: status.update(f"{bucket}: {objects:,} objects"),
+                )
+
+        with console.status("Listing", spinner="dots") as status:
+            found, failed = asyncio.run(look(status))
+        store.store_sizes(found)
+    if as_json:
+        typer.echo(json.dumps({"stored": [asdict(each) for each in found], "failed": failed}))
+    else:
+        for each in found:
+            typer.echo(f"{each.vo}: {each.bytes / 2**30:.2f} GiB in {each.bucket}")
+    if failed:
+        _fail("Not measured, what was noted before stays: " + "; ".join(failed))
+
+
 @contextmanager
 def _opened(month: str, data: Path | None) -> Iterator[tuple[UsageStore, Month, Settings]]:
     """The records, the month that is meant and the settings; what is wrong is one line."""
@@ -138,12 +191,16 @@ def _opened(month: str, data: Path | None) -> Iterator[tuple[UsageStore, Month, 
             raise SettingsError(f"There are no records of use: {place} is not there.")
         store = open_store(settings)
     except (ValueError, SettingsError, SecretError) as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+        _fail(str(error))
     try:
         yield store, wanted, settings
     finally:
         store.close()
+
+
+def _fail(words: str) -> NoReturn:
+    Console(stderr=True).print(words, style="red", markup=False, soft_wrap=True)
+    raise typer.Exit(1)
 
 
 def _settings(data: Path | None) -> Settings:

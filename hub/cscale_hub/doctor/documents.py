@@ -61,10 +61,12 @@ def _vos(vos: VOFile) -> Iterator[Finding]:
 def _secrets(settings: Settings) -> Iterator[Finding]:
     folder = Layout(settings.data).secrets
     files = [folder / name for name in _SECRETS]
-    if settings.identity.client_secret_file is not None:
-        files.append(settings.identity.client_secret_file)
-    if settings.accounting.database_file is not None:
-        files.append(settings.accounting.database_file)
+    named = (
+        settings.identity.client_secret_file,
+        settings.accounting.database_file,
+        settings.accounting.storage_key_file,
+    )
+    files += [file for file in named if file is not None]
     wrong = 0
     for file in files:
         try:
