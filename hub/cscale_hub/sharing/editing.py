@@ -11,9 +11,7 @@ from typing import Any
 from cscale_hub.vo_model import VOFile
 
 _FRONT_END = ("@jupyter/collaboration-extension", "@jupyter/docprovider-extension")
-_SERVER = "jupyter_server_ydoc"
-# Comes with it and would keep a database of all files; it is not needed.
-_FILE_IDS = "jupyter_server_fileid"
+_SERVER = ("jupyter_server_ydoc", "jupyter_server_fileid")
 
 
 def edits_together(vos: VOFile, vo: str) -> bool:
@@ -27,9 +25,11 @@ def with_editing(config: dict[str, Any], wanted: bool, folder: Path) -> dict[str
     :param folder: of this user, for what is kept of documents under way.
     """
     server = config.get("ServerApp", {})
-    extensions = {**server.get("jpserver_extensions", {}), _SERVER: wanted, _FILE_IDS: False}
+    extensions = {**server.get("jpserver_extensions", {}), **dict.fromkeys(_SERVER, wanted)}
     made = {**config, "ServerApp": {**server, "jpserver_extensions": extensions}}
     if wanted:
+        # Names of files by their paths alone: those in buckets are not on the disk.
+        made["ArbitraryFileIdManager"] = {"db_path": str(folder / "names.sqlite")}
         made["SQLiteYStore"] = {"db_path": str(folder / "documents.sqlite")}
         made["YDocExtension"] = {"session_store_path": str(folder / "sessions.json")}
     return made

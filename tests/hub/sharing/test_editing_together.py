@@ -57,6 +57,7 @@ def test_where_it_is_not_wanted_nothing_of_it_is_loaded(tmp_path: Path) -> None:
 
 def test_what_is_kept_of_documents_is_not_in_the_home_folder(tmp_path: Path) -> None:
     made = with_editing({}, True, tmp_path)
+    assert made["ArbitraryFileIdManager"]["db_path"] == str(tmp_path / "names.sqlite")
     assert made["SQLiteYStore"]["db_path"] == str(tmp_path / "documents.sqlite")
     assert made["YDocExtension"]["session_store_path"] == str(tmp_path / "sessions.json")
 
