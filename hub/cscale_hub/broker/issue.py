@@ -41,7 +41,9 @@ from cscale_hub.places import StorageError
 from cscale_hub.storage import grants, reachable, session_policy
 
 _FRESH = 0.8
-_LEAST = 30.0
+# Less is no use to anybody. The hub renews a short login at half its life, and looks only now and
+# then: of one that lives a minute it may be some seconds less than half that is left.
+_LEAST = 10.0
 _CACHED = 10_000
 
 T = TypeVar("T")

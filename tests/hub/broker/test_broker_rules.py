@@ -210,6 +210,15 @@ async def test_with_little_life_left_the_hub_is_asked_to_renew_first(
     assert exchanged == (["renewed-login"] if mode == "web-identity" else [])
 
 
+@pytest.mark.parametrize(("life", "status"), [(25, 200), (5, 401)])
+async def test_a_login_that_lives_a_minute_is_not_taken_for_one_that_ended(
+    broker: Any, life: float, status: int
+) -> None:
+    """The hub has not renewed it yet, which it does at half its life."""
+    broker.world.log_in(SLUG, "short-login", life)
+    assert (await broker.get("/v1/token?audience=openeo")).status_code == status
+
+
 async def test_a_login_renewed_a_moment_ago_is_taken_from_the_hub(broker: Any) -> None:
     """The broker knows the old one for some seconds; the provider does not take it any more."""
     assert (await broker.get("/v1/token?audience=openeo")).status_code == 200
