@@ -31,7 +31,8 @@ from cscale_hub.local.secrets import SecretError, ensure_secret, read_secret
 from cscale_hub.metrics.usage import show_usage
 from cscale_hub.settings import Settings, SettingsError, public_url
 from cscale_hub.sharing.gate import hold_shares
-from cscale_hub.sharing.page import handlers as sharing_handlers
+from cscale_hub.sharing.page import VOS_SETTING
+from cscale_hub.sharing.publications import AUDIT_SETTING
 from cscale_hub.spawn.local import LocalSpawner
 from cscale_hub.vo_model import VOFile
 from cscale_hub.vos import accepted_vos
@@ -232,14 +233,15 @@ def _records(c: Any, settings: Settings) -> None:
     c.WatchedSpawner.cscale_meter = meter
     c.ChoosingSpawner.cscale_usage = meter.used
     c.JupyterHub.tornado_settings[METER_SETTING] = meter
+    c.JupyterHub.tornado_settings[AUDIT_SETTING] = audit
     record_shares(audit)
     show_usage(meter.store)
 
 
 def _sharing(c: Any, vos: VOFile) -> None:
-    """Who may let whom into a running server, and where they do it."""
+    """Who may let whom into a running server."""
     hold_shares(vos)
-    c.JupyterHub.extra_handlers.extend(sharing_handlers(vos))
+    c.JupyterHub.tornado_settings[VOS_SETTING] = vos
 
 
 def _local(c: Any, settings: Settings, vos: VOFile) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,12 @@ from traitlets.config import Config
 
 from cscale_core.errors import LoginRequired
 from cscale_core.notebooks.places import NotebookRef
+from cscale_hub.sharing.publications import Told
 from cscale_server.backend import Backend, Surroundings, made_with
+from cscale_server.sharing import telling as telling_module
 from cscale_server.sharing.held import held_secrets
 from cscale_server.sharing.link import link
+from cscale_server.sharing.telling import Telling
 from tests.core.notebooks.doubles import ALICE, BOB, VO, code, notebook, output
 from tests.server.sharing_doubles import (
     FILE,
@@ -447,3 +452,77 @@ async def test_the_authorizer_is_asked_for_the_page(start_server: Any, make_site
 def test_what_a_notebook_was_made_with_is_told() -> None:
     assert made_with({"JUPYTER_IMAGE_SPEC": "registry.example/lab@sha256:1"}).endswith("sha256:1")
     assert made_with({}).startswith("cscale-hub ")
+
+
+# -- what the hub is told ----------------------------------------------------------------------
+
+
+class Hub:
+    """Takes what it is told, or answers as it is told to."""
+
+    def __init__(self, *answers: int | Exception) -> None:
+        self.answers = list(answers)
+        self.told: list[dict[str, Any]] = []
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        assert request.headers["Authorization"] == "token of-the-server"
+        self.told.append(json.loads(request.content))
+        answer = self.answers.pop(0) if self.answers else 204
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(answer)
+
+
+def telling_to(hub: Hub) -> Telling:
+    http = httpx.AsyncClient(transport=httpx.MockTransport(hub))
+    return Telling(http, "http://hub/hub/api/cscale/notebooks", "of-the-server", getLogger("t"))
+
+
+async def test_the_hub_is_told_what_became_of_notebooks(
+    server: Any, world: Sharing, eventually: Any
+) -> None:
+    hub = Hub()
+    world.service.telling = telling_to(hub)
+    data = write_notebook(server.home).read_bytes()
+    await server.api("POST", "shared/notebooks", json=BODY)
+    await server.api("POST", f"shared/notebooks/{NOTEBOOK}/copies", json={})
+    await server.api("DELETE", f"shared/notebooks/{NOTEBOOK}")
+    write_notebook(server.home, notebook(code("t = 'Bearer Zk3vQ9xB7mT1wL5cZk3vQ9xB7mT1wL5c'")))
+    await server.api("POST", "shared/notebooks", json=BODY)
+    await server.api("DELETE", f"shared/notebooks/{VO}%7C{ALICE}%7Can-analysis?version=1")
+    await eventually(lambda: len(hub.told) == 5)
+    acts = {(one["action"], one["outcome"], one["code"], one["version"]) for one in hub.told}
+    assert acts == {
+        ("notebook.publish", "done", "", "1"),
+        ("notebook.open", "done", "", ""),
+        ("notebook.unpublish", "refused", "forbidden", ""),
+        ("notebook.publish", "refused", "secrets_found", ""),
+        ("notebook.unpublish", "done", "", "1"),
+    }
+    published = next(one for one in hub.told if one["version"] == "1" and one["source_hash"])
+    assert published["source_hash"] == hashlib.sha256(data).hexdigest()
+    assert (published["vo"], published["author"], published["notebook"]) == (
+        VO,
+        ALICE,
+        "an-analysis",
+    )
+    for one in hub.told:  # exactly what the hub takes
+        Told.model_validate(one)
+
+
+async def test_a_hub_that_is_away_is_told_later_and_one_that_refuses_is_not_asked_again(
+    eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling_module, "_FIRST_PAUSE", 0.01)
+    away = Hub(httpx.ConnectError("down"), 503)
+    telling_to(away).tell("notebook.open", REF)
+    await eventually(lambda: len(away.told) == 3)
+    refusing = Hub(404)
+    told = telling_to(refusing)
+    told.tell("notebook.open", REF)
+    await eventually(lambda: not told._under_way)
+    assert len(refusing.told) == 1
+    hanging = telling_to(Hub(*[httpx.ConnectError("down")] * 9))
+    hanging.tell("notebook.open", REF)
+    await hanging.stop()
+    assert not hanging._under_way

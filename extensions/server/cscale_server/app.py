@@ -30,6 +30,7 @@ from cscale_server.mounts import Mounts
 from cscale_server.problems import NotConfigured
 from cscale_server.reports import JobReports
 from cscale_server.routes import handlers, pages
+from cscale_server.sharing.telling import Telling
 
 CONTENTS_MANAGER = "cscale_server.contents.BucketContentsManager"
 ACTIVITY_SETTING = "cscale_last_activity"
@@ -82,6 +83,7 @@ class CScaleExtension(ExtensionApp):
         self._hub_http: httpx.AsyncClient | None = None
         self._reports: JobReports | None = None
         self._reporting: asyncio.Task[None] | None = None
+        self._telling: Telling | None = None
 
     # -- loading: nothing here may take time or need the event loop ----------------------------
 
@@ -186,11 +188,11 @@ class CScaleExtension(ExtensionApp):
             self.log.exception("C-SCALE Hub: search and jobs could not be started")
             raise
         self.log.info("C-SCALE Hub: search and jobs are ready")
-        self._report_jobs(site, backend)
+        self._report_to_hub(site, backend)
         return backend
 
-    def _report_jobs(self, site: Site, backend: Backend) -> None:
-        """Tell the hub of jobs that end, where a hub started this server."""
+    def _report_to_hub(self, site: Site, backend: Backend) -> None:
+        """Tell the hub of jobs that end and of notebooks, where a hub started this server."""
         hub = os.environ.get("JUPYTERHUB_API_URL", "")
         token = os.environ.get("JUPYTERHUB_API_TOKEN", "")
         if not hub or not token:
@@ -207,6 +209,8 @@ class CScaleExtension(ExtensionApp):
             spark_default=site.spark.kinds[0],
         )
         self._reporting = asyncio.create_task(self._reports.run(), name="cscale job reports")
+        self._telling = Telling(self._hub_http, f"{hub}/cscale/notebooks", token, self.log)
+        backend.sharing.telling = self._telling
 
     async def stop_extension(self) -> None:
         """Stop the backend, flush and unmount, close the listener: in this order, as the later
@@ -221,6 +225,9 @@ class CScaleExtension(ExtensionApp):
                 self._reporting.cancel()
                 await asyncio.gather(self._reporting, return_exceptions=True)
                 self._reporting = self._reports = None
+            if self._telling is not None:
+                await self._telling.stop()
+                self._telling = None
             if isinstance(ended[0], Backend):
                 await ended[0].stop()
             self._starting = None

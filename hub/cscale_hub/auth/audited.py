@@ -11,6 +11,7 @@ from traitlets import Any as AnyTrait
 from cscale_hub.accounting.reports import HANDLERS
 from cscale_hub.audit import AuditLog, LoginEvent
 from cscale_hub.auth.checkin import CheckinAuthenticator, NoAcceptedVO
+from cscale_hub.sharing.routes import HANDLERS as OF_SHARING
 from cscale_hub.vos import vo_names
 
 
@@ -33,8 +34,8 @@ class AuditedAuthenticator(CheckinAuthenticator):
     ).tag(config=True)
 
     def get_handlers(self, app: Any) -> list[Any]:
-        """Those of the login, and where servers tell of jobs for the records of use."""
-        return [*super().get_handlers(app), *HANDLERS]
+        """Those of the login, of sharing, and where servers tell of jobs for the records."""
+        return [*super().get_handlers(app), *HANDLERS, *OF_SHARING]
 
     async def get_authenticated_user(
         self, handler: Any, data: dict[str, Any] | None

@@ -5,6 +5,7 @@
 * :mod:`~cscale_hub.sharing.servers`: ends shares that the rule no longer allows, and all of them
   with the server;
 * :mod:`~cscale_hub.sharing.page`: where people do it;
+* :mod:`~cscale_hub.sharing.publications`: what became of published notebooks, for the audit log;
 * :mod:`~cscale_hub.sharing.editing`: editing together in JupyterLab, where the VO wants it.
 
 Published notebooks are another matter (:mod:`cscale_core.notebooks`): they are copies, and nobody

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from jupyterhub import orm
 from jupyterhub.handlers.base import BaseHandler
@@ -16,6 +15,9 @@ from cscale_hub.vos import GROUP_PREFIX
 
 PATH = "/shared-server"
 """Of the page, below the hub."""
+
+VOS_SETTING = "cscale_vos"
+"""Of the web application: the accepted VOs."""
 
 _ONLY_MEMBERS = "There is no member of {vo} with that short name. Nobody was let in."
 
@@ -36,9 +38,11 @@ class SharedServer:
 class SharedServerHandler(BaseHandler):  # type: ignore[misc]  # JupyterHub is not typed
     """Shows and changes what the person shares."""
 
-    def initialize(self, vos: VOFile) -> None:
-        """Called by tornado for each request, before anything else."""
-        self.vos = vos
+    @property
+    def vos(self) -> VOFile:
+        """The accepted VOs."""
+        found: VOFile = self.settings[VOS_SETTING]
+        return found
 
     @web.authenticated
     async def get(self) -> None:
@@ -133,8 +137,3 @@ def _name(share: orm.Share) -> str:
     if share.group is not None:
         return f"all of {share.group.name.removeprefix(GROUP_PREFIX)}"
     return str(share.user.name)
-
-
-def handlers(vos: VOFile) -> list[tuple[str, Any, dict[str, Any]]]:
-    """For ``JupyterHub.extra_handlers``."""
-    return [(PATH, SharedServerHandler, {"vos": vos})]

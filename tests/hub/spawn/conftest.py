@@ -99,7 +99,11 @@ from cscale_hub.quotas import Used
 from cscale_hub.group_roles import group_roles
 from cscale_hub.settings import Settings
 from cscale_hub.sharing.gate import hold_shares
-from cscale_hub.sharing.page import handlers as sharing_handlers
+from cscale_hub.accounting.reports import DESCRIPTION, REPORT_SCOPE
+from cscale_hub.audit import AuditLog
+from cscale_hub.sharing.page import VOS_SETTING
+from cscale_hub.sharing.publications import AUDIT_SETTING
+from cscale_hub.sharing.routes import HANDLERS
 from cscale_hub.spawn.local import LocalSpawner
 from cscale_hub.vos import load_vos
 
@@ -116,6 +120,9 @@ c.JupyterHub.cookie_secret_file = "{folder}/cookie-secret"
 class SignedIn(DummyAuthenticator):
     user_auth_state_key = "oauth_user"
 
+    def get_handlers(self, app):
+        return [*super().get_handlers(app), *HANDLERS]
+
 c.JupyterHub.authenticator_class = SignedIn
 c.Authenticator.allow_all = True
 c.JupyterHub.spawner_class = LocalSpawner
@@ -123,7 +130,6 @@ c.LocalSpawner.cscale_settings = Settings(data="{folder}/data")
 vos = load_vos(Path("{folder}/vos.yaml"))
 c.LocalSpawner.cscale_vos = vos
 hold_shares(vos)
-c.JupyterHub.extra_handlers = sharing_handlers(vos)
 c.Spawner.poll_interval = 2
 c.LocalSpawner.cscale_usage = usage
 c.LocalSpawner.cmd = [sys.executable, "{folder}/server.py"]
@@ -131,8 +137,13 @@ c.LocalSpawner.http_timeout = 60
 c.LocalSpawner.start_timeout = 60
 c.JupyterHub.template_paths = ["{templates}"]
 c.JupyterHub.template_vars = {{"hub_title": "Test hub", "demonstration": True}}
-c.JupyterHub.tornado_settings = {{"slow_spawn_timeout": 1}}
+c.JupyterHub.tornado_settings = {{
+    "slow_spawn_timeout": 1, VOS_SETTING: vos, AUDIT_SETTING: AuditLog(Path("{folder}/audit")),
+}}
+c.JupyterHub.custom_scopes = {{REPORT_SCOPE: DESCRIPTION}}
+c.Spawner.server_token_scopes = ["access:servers!server", f"{{REPORT_SCOPE}}!server"]
 c.JupyterHub.load_roles = [
+    {{"name": "user", "scopes": ["self", f"{{REPORT_SCOPE}}!user"]}},
     {{"name": "test", "scopes": ["admin:users", "admin:servers", "groups", "admin:groups",
       "tokens"], "services": ["test"]}},
     *group_roles(vos),

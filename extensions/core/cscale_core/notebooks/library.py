@@ -147,6 +147,13 @@ class SharedNotebooks:
         shelf, _, one = self._find(ref, version)
         return pictures.drawn_anew(shelf.picture(ref, one.number))
 
+    def ref_of(self, vo: str, title: str) -> NotebookRef:
+        """What the user's own notebook with this title is, or would be.
+
+        :raises InvalidInput: when nothing of the title is left in a name, or there is no such VO.
+        """
+        return NotebookRef(self._shelf(vo).place.vo, self._site.user, name_of(title))
+
     # -- doing -------------------------------------------------------------------------------
 
     def publish(self, submission: Submission, held: Iterable[str] = ()) -> Entry:
@@ -164,7 +171,7 @@ class SharedNotebooks:
                 hint="Who may publish is decided by the virtual organisation: ask its managers.",
             )
         title = " ".join(submission.title.split())
-        ref = NotebookRef(place.vo, self._site.user, name_of(title))
+        ref = self.ref_of(place.vo, title)
         made = documents.prepared(submission.notebook, outputs=submission.outputs)
         scanning.refuse_secrets(
             scanning.scan(

@@ -7,15 +7,17 @@ import hashlib
 from pathlib import Path
 from typing import Any, Protocol
 
-from cscale_core.errors import InvalidInput
+from cscale_core.errors import Forbidden, InvalidInput
 from cscale_core.notebooks import documents
 from cscale_core.notebooks.answers import Entry, Gallery, Shown
 from cscale_core.notebooks.library import SharedNotebooks, Submission
 from cscale_core.notebooks.places import NotebookRef
+from cscale_core.notebooks.scanning import SecretsFound
 from cscale_server.listener import CredentialSource
 from cscale_server.sharing.held import held_secrets
 from cscale_server.sharing.link import link
 from cscale_server.sharing.models import PublishRequest, VersionList
+from cscale_server.sharing.telling import Act, Telling
 
 FOLDER = "Opened notebooks"
 """Where copies of shared notebooks are put, below the root of the file browser."""
@@ -36,6 +38,9 @@ class FileBrowser(Protocol):
 
 class NotebookSharing:
     """What the routes do with shared notebooks; nothing here blocks the event loop."""
+
+    telling: Telling | None = None
+    """Tells the hub; None where no hub started this server."""
 
     def __init__(self, library: SharedNotebooks, tokens: CredentialSource) -> None:
         self._library = library
@@ -66,12 +71,14 @@ class NotebookSharing:
         """
         data = await _read(request.path, files)
         held = await held_secrets(self._tokens)
+        digest = hashlib.sha256(data).hexdigest()
+        ref = self._library.ref_of(request.vo, request.title)
 
         def publish() -> Entry:
             submission = Submission(
                 notebook=documents.read(data),
                 source=request.path.rsplit("/", 1)[-1],
-                source_sha256=hashlib.sha256(data).hexdigest(),
+                source_sha256=digest,
                 vo=request.vo,
                 title=request.title,
                 description=request.description,
@@ -79,16 +86,43 @@ class NotebookSharing:
             )
             return self._library.publish(submission, held)
 
-        return await asyncio.to_thread(publish)
+        try:
+            entry = await asyncio.to_thread(publish)
+        except (SecretsFound, Forbidden) as error:
+            self._tell("notebook.publish", ref, source_hash=digest, refused=error.code)
+            raise
+        self._tell("notebook.publish", ref, version=entry.version, source_hash=digest)
+        return entry
 
     async def copy(self, ref: NotebookRef, version: int | None, root: Path) -> str:
         """Make a copy of the user's own; the path of it in the file browser."""
         made = await asyncio.to_thread(self._library.open, ref, root / FOLDER, version)
+        self._tell("notebook.open", ref, version=version)
         return f"{FOLDER}/{made.name}"
 
     async def remove(self, ref: NotebookRef, version: int | None) -> list[int]:
         """Take it down, or one version; which there were."""
-        return await asyncio.to_thread(self._library.remove, ref, version)
+        try:
+            removed = await asyncio.to_thread(self._library.remove, ref, version)
+        except Forbidden as error:
+            self._tell("notebook.unpublish", ref, version=version, refused=error.code)
+            raise
+        self._tell("notebook.unpublish", ref, version=version)
+        return removed
+
+    def _tell(
+        self,
+        action: Act,
+        ref: NotebookRef,
+        *,
+        version: int | None = None,
+        source_hash: str = "",
+        refused: str = "",
+    ) -> None:
+        if self.telling is not None:
+            self.telling.tell(
+                action, ref, version=version, source_hash=source_hash, refused=refused
+            )
 
     async def link(self, ref: NotebookRef, version: int | None, base_url: str) -> str:
         """The address that opens it for every member, after a login, in their own server.
