@@ -30,14 +30,18 @@ async def ask(
     headers: Mapping[str, str] | None = None,
     form: Mapping[str, str] | None = None,
     auth: httpx.Auth | None = None,
+    redirected: bool = False,
 ) -> httpx.Response:
-    """The answer, whatever its status; redirects are not followed.
+    """The answer, whatever its status.
 
+    :param redirected: whether redirects are followed; never where something secret is sent.
     :raises NoAnswer: when there is none.
     """
     host = urlsplit(url).netloc
     try:
-        return await http.request(method, url, headers=headers, data=form, auth=auth)
+        return await http.request(
+            method, url, headers=headers, data=form, auth=auth, follow_redirects=redirected
+        )
     except httpx.TimeoutException as error:
         raise NoAnswer(
             f"{host} did not answer in {SECONDS:.0f} s",

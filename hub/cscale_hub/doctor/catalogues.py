@@ -26,7 +26,7 @@ async def catalogues(settings: Settings, http: httpx.AsyncClient) -> list[Findin
 async def _community(settings: Settings, http: httpx.AsyncClient) -> Finding:
     part = "catalogue"
     try:
-        page = await ask_json(http, settings.catalogue.url)
+        page = await ask_json(http, settings.catalogue.url, redirected=True)
     except NoAnswer as error:
         return problem(part, str(error), f"{error.advice} Nothing can be registered until then.")
     if not page.get("stac_version"):
@@ -45,7 +45,7 @@ async def _community(settings: Settings, http: httpx.AsyncClient) -> Finding:
 async def _archive(name: str, url: str, http: httpx.AsyncClient) -> Finding:
     part = f"archive {name}"
     try:
-        answer = await ask(http, url)
+        answer = await ask(http, url, redirected=True)
     except NoAnswer as error:
         return warning(part, str(error), f"{error.advice} Searches go on without it and say so.")
     if answer.status_code >= 400 and answer.status_code not in (401, 403):
@@ -61,7 +61,7 @@ async def _openeo(name: str, url: str, http: httpx.AsyncClient) -> Finding:
     part = f"openEO {name}"
     for address in (f"{url.rstrip('/')}/.well-known/openeo", url):
         try:
-            page = await ask_json(http, address)
+            page = await ask_json(http, address, redirected=True)
         except NoAnswer as error:
             last = error
             continue

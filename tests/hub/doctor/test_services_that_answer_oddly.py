@@ -225,6 +225,18 @@ async def test_a_catalogue_without_transactions_and_archives_that_fail(tmp_path:
     assert "is no openEO back end" in found[3].found
 
 
+async def test_a_catalogue_that_wants_a_slash_is_followed(tmp_path: Path) -> None:
+    classes = ["https://api.stacspec.org/v1.0.0/ogcapi-features/extensions/transaction"]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/"):
+            return httpx.Response(200, json={"stac_version": "1.1.0", "conformsTo": classes})
+        return httpx.Response(307, headers={"Location": f"{request.url}/"})
+
+    async with client(answer) as http:
+        assert bad(await catalogues(settings(tmp_path), http)) == []
+
+
 # -- the hub --------------------------------------------------------------------------------------
 
 METRICS = """\
