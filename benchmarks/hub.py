@@ -1,11 +1,12 @@
-"""The hub and its broker: ``python -m benchmarks.hub [--json FILE] [--people N]``, ten minutes.
+"""The hub and its broker: ``python -m benchmarks.hub [--json FILE] [--people N] [--visits N]``, in
+ten minutes on a machine that has nothing else to do.
 
 Two hubs at one issuer, each in processes of its own: ours as :func:`cscale_hub.configure.configure`
 makes it, and a plain JupyterHub with oauthenticator's ``GenericOAuthenticator`` and nothing set
 that has a default. Both have the same spawners, one below ours with all that we put before it.
 
-Login and start: people sign in at the issuer and start a server, a process that answers at once,
-so that nothing hides what the hub adds; in turn at ours and at the plain one.
+Login and start: people sign in at the issuer and start JupyterLab as a process of this machine, in
+turn at ours, where it loads our extension, and at the plain one.
 Simulated people: 500 sign in and start servers with a spawner that only waits for a second, a
 hundred at a time in turn at both, some new ones every second; seconds from the question to the
 server, and how late the hub's event loop was meanwhile.
@@ -53,7 +54,9 @@ from cscale_hub.storage import grants, session_policy
 PEOPLE = 500
 AT_A_TIME = 100
 A_SECOND = 4.0
-VISITS = 40
+VISITS = 14
+#: Visits before the measured ones, which load what is loaded at first use.
+WARM_UP = 2
 CALLERS = 200
 ROUNDS = 5
 HUBS = ("ours", "plain")
@@ -129,6 +132,7 @@ async def seconds(work: Awaitable[Any]) -> float:
 async def visits(hubs: dict[str, Hub], visitors: Iterable[Somebody]) -> dict[str, list[float]]:
     """Seconds from the click on *sign in* to the running server, one visitor after the other."""
     taken: dict[str, list[float]] = {name: [] for name in hubs}
+    started: list[tuple[Hub, str]] = []
 
     async def visit(hub: Hub, somebody: Somebody) -> None:
         await sign_in(hub, somebody)
@@ -139,9 +143,9 @@ async def visits(hubs: dict[str, Hub], visitors: Iterable[Somebody]) -> dict[str
             order = list(hubs.values()) if number % 2 else list(hubs.values())[::-1]
             for hub in order:
                 taken[hub.name].append(await seconds(visit(hub, somebody)))
-                await stop_server(http, hub, hub.person(somebody))
-    # The first ones warm up what is loaded at first use.
-    return {name: values[4:] for name, values in taken.items()}
+                started.append((hub, hub.person(somebody)))
+        await asyncio.gather(*(stop_server(http, *each) for each in started))
+    return {name: values[WARM_UP:] for name, values in taken.items()}
 
 
 # -- simulated people ----------------------------------------------------------------------------
@@ -262,9 +266,9 @@ def _sum(
 # -- the run -------------------------------------------------------------------------------------
 
 
-async def run(folder: Path, count: int) -> dict[str, Any]:
+async def run(folder: Path, count: int, visitors: int) -> dict[str, Any]:
     """Everything, one after the other."""
-    everybody = people(max(count, VISITS))
+    everybody = people(max(count, visitors))
     ports = {(name, kind): free_ports(3) for name in HUBS for kind in KINDS}
     redirects = {f"{name}-{kind}": f"http://127.0.0.1:{p[0]}" for (name, kind), p in ports.items()}
     with world(folder, everybody) as place:
@@ -275,9 +279,9 @@ async def run(folder: Path, count: int) -> dict[str, Any]:
             return {name: place.start_hub(name, kind, ports[name, kind], server) for name in HUBS}
 
         console = Console(stderr=True)
-        console.print(f"{VISITS} people sign in and start a server, at both hubs")
+        console.print(f"{visitors} people sign in and start JupyterLab, at both hubs")
         with_processes = hubs("process")
-        found: dict[str, Any] = {"visits": await visits(with_processes, everybody[:VISITS])}
+        found: dict[str, Any] = {"visits": await visits(with_processes, everybody[:visitors])}
         console.print(f"{count} people at both hubs, {AT_A_TIME} at a time")
         waiting = hubs("waiting")
         found["crowds"] = await crowds(waiting, everybody[:count])
@@ -326,7 +330,7 @@ def rows(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
         ("p95", lambda values: quantile(values, 0.95)),
     ):
         figures = figure(visited["ours"]), figure(visited["plain"])
-        yield row(f"login and start, {name}", *figures, plain, "s", GOAL_LOGIN)
+        yield row(f"login and start of JupyterLab, {name}", *figures, plain, "s", GOAL_LOGIN)
     (ours, ours_late), (other, other_late) = found["crowds"]["ours"], found["crowds"]["plain"]
     count = len(ours)
     starts = quantile(ours, 0.95), quantile(other, 0.95)
@@ -356,10 +360,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hub", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--people", type=int, default=PEOPLE, metavar="N")
+    parser.add_argument("--visits", type=int, default=VISITS, metavar="N")
     arguments = parser.parse_args()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="cscale-bench-") as folder:
-        found = list(rows(asyncio.run(run(Path(folder), arguments.people))))
+        found = list(rows(asyncio.run(run(Path(folder), arguments.people, arguments.visits))))
     machine = (
         f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}"
     )

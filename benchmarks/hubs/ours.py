@@ -1,7 +1,6 @@
 """Configuration of the hub of ours; read by JupyterHub."""
 
 import os
-import sys
 from pathlib import Path
 
 from benchmarks.hubs.spawners import WaitingSpawner
@@ -23,8 +22,6 @@ if os.environ["BENCH_SPAWNER"] == "waiting":
     c.JupyterHub.spawner_class = OurWaitingSpawner
     c.ChoosingSpawner.cscale_settings = c.LocalSpawner.cscale_settings
     c.ChoosingSpawner.cscale_vos = c.LocalSpawner.cscale_vos
-else:
-    c.LocalSpawner.cmd = [sys.executable, str(folder.parent / "server.py")]
 c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
 c.JupyterHub.services += [
     {"name": "bench", "api_token": os.environ["BENCH_TOKEN"]},

@@ -37,7 +37,7 @@ VOS: dict[str, Any] = {
     "vos": {VO: {"title": "Aqua Monitor", "entitlement": {"group": VO}, "bucket": BUCKET}}
 }
 SERVER = """
-import http.server, os, sys, urllib.parse
+import http.server, sys
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -49,9 +49,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 512
 
-given = os.environ.get("JUPYTERHUB_SERVICE_URL") or f"http://127.0.0.1:{sys.argv[1]}"
-url = urllib.parse.urlsplit(given)
-Server((url.hostname, url.port), Handler).serve_forever()
+Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Generic, Literal, TypeVar
 
 from cscale_hub.audit import AuditEvent, AuditLog
+from cscale_hub.auth.renewal import OneAtATime
 from cscale_hub.broker.access_token import AccessToken
 from cscale_hub.broker.config import STS_MINIMUM, BrokerConfig
 from cscale_hub.broker.errors import (
@@ -41,8 +42,8 @@ from cscale_hub.places import StorageError
 from cscale_hub.storage import grants, reachable, session_policy
 
 _FRESH = 0.8
-# Less is no use to anybody. The hub renews a short login at half its life, and looks only now and
-# then: of one that lives a minute it may be some seconds less than half that is left.
+# Less is no use to anybody. More would be too much: the hub renews a login that lives a minute when
+# a part of it is over, and looks only now and then.
 _LEAST = 10.0
 _CACHED = 10_000
 
@@ -67,8 +68,7 @@ class _Known:
 class Once(Generic[T]):
     """A cache in which each key is made by one task, for which all who ask wait.
 
-    The task goes on when the one who asked first goes away. A failure is told to all who wait and
-    is not kept.
+    A failure is told to all who wait and is not kept.
 
     :param fresh: the part of its life for which a value is given again.
     """
@@ -77,7 +77,7 @@ class Once(Generic[T]):
         self._fresh = fresh
         self._clock = clock
         self._kept: dict[str, tuple[T, float]] = {}
-        self._making: dict[str, asyncio.Task[T]] = {}
+        self._making = OneAtATime()
 
     async def get(
         self, key: str, make: Callable[[], Awaitable[T]], expires: Callable[[T], float]
@@ -86,12 +86,7 @@ class Once(Generic[T]):
         kept = self._kept.get(key)
         if kept is not None and kept[1] > self._clock():
             return kept[0], True
-        task = self._making.get(key)
-        if task is None:
-            task = asyncio.ensure_future(self._make(key, make, expires))
-            self._making[key] = task
-            task.add_done_callback(lambda done: self._done(key, done))
-        return await asyncio.shield(task), False
+        return await self._making.run(key, lambda: self._make(key, make, expires)), False
 
     def forget(self, key: str) -> None:
         """Have the value made anew at the next question."""
@@ -106,11 +101,6 @@ class Once(Generic[T]):
             self._kept = {name: kept for name, kept in self._kept.items() if kept[1] > now}
         self._kept[key] = (value, now + self._fresh * (expires(value) - now))
         return value
-
-    def _done(self, key: str, task: asyncio.Task[T]) -> None:
-        self._making.pop(key, None)
-        if not task.cancelled():
-            task.exception()  # seen by whoever waits; if nobody does, it is not lost in a warning
 
 
 class Broker:

@@ -214,7 +214,7 @@ async def test_with_little_life_left_the_hub_is_asked_to_renew_first(
 async def test_a_login_that_lives_a_minute_is_not_taken_for_one_that_ended(
     broker: Any, life: float, status: int
 ) -> None:
-    """The hub has not renewed it yet, which it does at half its life."""
+    """The hub has not renewed it yet."""
     broker.world.log_in(SLUG, "short-login", life)
     assert (await broker.get("/v1/token?audience=openeo")).status_code == status
 
