@@ -7,7 +7,7 @@
       begins: 2026-11-20T08:00:00Z
       ends: 2026-11-24T08:00:00Z
       link: https://status.example.org/
-      pages: [login, home]      # nothing: everywhere
+      pages: [login, home]      # nothing: everywhere; lab: as a notification in JupyterLab
 
 A file that cannot be read takes nothing away: what was last read stays, and the log says why.
 """
@@ -29,7 +29,7 @@ log = logging.getLogger("cscale_hub.announcements")
 
 MOST = 10
 LARGEST_FILE = 64 * 1024
-PageName = Literal["login", "home", "spawn", "token", "error"]
+PageName = Literal["login", "home", "spawn", "token", "error", "lab"]
 
 
 class Announcement(BaseModel):
@@ -107,6 +107,14 @@ class Announcements:
         self._look()
         now = self._clock()
         return [each for each in self._found if each.shown(page, now)]
+
+    @property
+    def changed(self) -> datetime:
+        """When the file was changed last; the beginning of time when there is none."""
+        try:
+            return datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
+        except OSError:
+            return datetime.fromtimestamp(0, UTC)
 
     def _look(self) -> None:
         try:

@@ -15,6 +15,7 @@ from typing import Any
 
 from cscale_hub.accounting.place import open_usage
 from cscale_hub.accounting.reports import DESCRIPTION, METER_SETTING, REPORT_SCOPE
+from cscale_hub.announcement_feed import BOARD_SETTING
 from cscale_hub.announcements import Announcements
 from cscale_hub.audit import AuditLog, audit_file
 from cscale_hub.audit_shares import record_shares
@@ -199,7 +200,8 @@ def _managed_services(settings: Settings) -> list[dict[str, Any]]:
 
 def _pages(c: Any, settings: Settings) -> None:
     branding = settings.branding
-    announcements = settings.hub.announcements_file or Layout(settings.data).announcements
+    announced = settings.hub.announcements_file or Layout(settings.data).announcements
+    announcements = Announcements(announced)
     c.JupyterHub.template_paths = [str(TEMPLATES)]
     c.JupyterHub.template_vars = {
         "hub_title": settings.hub.title,
@@ -210,7 +212,7 @@ def _pages(c: Any, settings: Settings) -> None:
         "accent_pressed": darker(branding.accent),
         "foot_links": [link.model_dump() for link in branding.links],
         "has_logo": branding.logo_file is not None,
-        "announcements": Announcements(announcements),
+        "announcements": announcements,
     }
     if branding.logo_file is not None:
         if not branding.logo_file.is_file():
@@ -218,7 +220,7 @@ def _pages(c: Any, settings: Settings) -> None:
         c.JupyterHub.logo_file = str(branding.logo_file.absolute())
     # A server that is refused is told at once, by the page or the answer that asked for it; for
     # one that starts, the progress page is there before a browser seems to hang.
-    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 1}
+    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 1, BOARD_SETTING: announcements}
 
 
 def _records(c: Any, settings: Settings) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 from tornado.web import HTTPError
 from traitlets import Any as AnyTrait
 
-from cscale_hub.accounting.reports import HANDLERS
+from cscale_hub.accounting.reports import HANDLERS as OF_USE
+from cscale_hub.announcement_feed import HANDLERS as OF_ANNOUNCEMENTS
 from cscale_hub.audit import AuditLog, LoginEvent
 from cscale_hub.auth.checkin import CheckinAuthenticator, NoAcceptedVO
 from cscale_hub.sharing.routes import HANDLERS as OF_SHARING
@@ -34,8 +35,8 @@ class AuditedAuthenticator(CheckinAuthenticator):
     ).tag(config=True)
 
     def get_handlers(self, app: Any) -> list[Any]:
-        """Those of the login, of sharing, and where servers tell of jobs for the records."""
-        return [*super().get_handlers(app), *HANDLERS, *OF_SHARING]
+        """Those of the login, of sharing and announcements, and where servers tell of jobs."""
+        return [*super().get_handlers(app), *OF_USE, *OF_SHARING, *OF_ANNOUNCEMENTS]
 
     async def get_authenticated_user(
         self, handler: Any, data: dict[str, Any] | None

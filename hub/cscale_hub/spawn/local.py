@@ -21,6 +21,7 @@ import yaml
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 from traitlets import default
 
+from cscale_hub.announcement_feed import PATH as FEED
 from cscale_hub.auth.login import entitlements
 from cscale_hub.local.layout import Layout
 from cscale_hub.local.processes import FEDERATION_VARIABLE
@@ -28,7 +29,7 @@ from cscale_hub.local.run import bound_to_parent, open_log
 from cscale_hub.local.secrets import write_secret
 from cscale_hub.local.system import fuse, unmount_below
 from cscale_hub.profiles import Profile
-from cscale_hub.settings import Settings
+from cscale_hub.settings import Settings, public_url
 from cscale_hub.sharing.editing import disabled_in_front_end, edits_together, with_editing
 from cscale_hub.sharing.servers import SharingSpawner
 from cscale_hub.spawn.choice import ChoosingSpawner
@@ -39,9 +40,13 @@ from cscale_hub.vos import roles_in_groups
 
 MOUNT_FOLDER = "s3"
 GETTING_STARTED = "Getting started.ipynb"
-# Front-end extensions that would ask servers on the internet: Jupyter's news, and jupyter-fs with
-# its web fonts (it comes with other packages; its server side is not used here).
-_DISABLED_EXTENSIONS = ("@jupyterlab/apputils-extension:announcements", "jupyter-fs")
+# A front-end extension that would ask servers on the internet: jupyter-fs with its web fonts (it
+# comes with other packages; its server side is not used here).
+_DISABLED_EXTENSIONS = ("jupyter-fs",)
+# JupyterLab shows the hub's announcements in place of Jupyter's news, and asks nobody for updates.
+_FRONT_END_SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "true", "checkForUpdates": False}
+}
 _COPIED = ".notebooks-copied"
 # Programs and language; nothing else of the hub's environment reaches a user's server.
 _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "JAVA_HOME", "TZ", "VIRTUAL_ENV")
@@ -173,6 +178,9 @@ class LocalSpawner(
             json.dumps({"disabledExtensions": dict.fromkeys(disabled, True)}),
             encoding="utf-8",
         )
+        (state / "jupyter" / "labconfig" / "default_setting_overrides.json").write_text(
+            json.dumps(_FRONT_END_SETTINGS), encoding="utf-8"
+        )
         copy_notebooks(self.cscale_settings.spawn.notebooks, home)
 
     def _first_page(self) -> str:
@@ -216,7 +224,10 @@ def server_config(settings: Settings) -> dict[str, Any]:
         },
         # A trash folder on a mounted bucket would be outside what the user may write.
         "FileContentsManager": {"delete_to_trash": False},
-        "LabApp": {"news_url": None},
+        "LabApp": {
+            "news_url": f"{public_url(settings)}/hub{FEED}",
+            "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+        },
         "CScaleExtension": {"longest_staging": settings.culling.longest_staging_hours},
     }
 

@@ -6,9 +6,11 @@ import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
+from cscale_hub.announcement_feed import feed
 from cscale_hub.announcements import (
     LARGEST_FILE,
     MOST,
@@ -98,5 +100,25 @@ def test_what_is_wrong_keeps_what_was_shown(
     assert board.texts() == ["before"]
     assert board.texts() == ["before"]
     assert caplog.text.count("stay as they were") == 1  # not with every page
-    with pytest.raises(AnnouncementsError, match="is larger|is not valid|cannot be read|at most"):
+    with pytest.raises(AnnouncementsError, match=r"is larger|is not valid|cannot be read|at most"):
         read_announcements(board.path)
+
+
+def test_the_feed_has_what_is_for_jupyterlab_and_text_stays_text(board: Board) -> None:
+    board.write(
+        "- {text: 'a <b> & c', link: 'https://example.org/?a=1&b=2', begins: 2026-11-21T11:00:00}\n"
+        "- {text: login only, pages: [login]}\n- {text: lab only, pages: [lab]}"
+    )
+    assert board.texts("home") == ["a <b> & c"]
+    text = feed(board.shown.on("lab"), board.shown.changed)
+    space = {"a": "http://www.w3.org/2005/Atom"}
+    root = ElementTree.fromstring(text)  # noqa: S314
+    entries = root.findall("a:entry", space)
+    assert [each.findtext("a:title", None, space) for each in entries] == ["a <b> & c", "lab only"]
+    link = entries[0].find("a:link", space)
+    assert link is not None
+    assert link.get("href") == "https://example.org/?a=1&b=2"
+    assert entries[0].findtext("a:updated", None, space) == "2026-11-21T11:00:00Z"
+    ids = [each.findtext("a:id", None, space) for each in entries]
+    assert len(set(ids)) == 2
+    assert feed(board.shown.on("lab"), board.shown.changed) == text

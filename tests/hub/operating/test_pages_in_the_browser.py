@@ -85,6 +85,33 @@ def test_pages_are_the_operators_and_can_be_read(
     context.close()
 
 
+def test_people_in_jupyterlab_are_told_too_and_nobody_else_is_asked(
+    operated: Operated, chromium: Any
+) -> None:
+    context = chromium.new_context(viewport={"width": 1200, "height": 800})
+    page = context.new_page()
+    page.set_default_timeout(90_000)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{operated.url}/hub/oauth_login")
+    page.locator("input[name=username]").fill("aqua")
+    page.locator("input[type=password]").fill(operated.federation.passwords["aqua"])
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("/hub/"))
+    page.goto(f"{operated.url}/hub/spawn?profile=small")
+    page.wait_for_url(re.compile("/lab"))
+    told = page.get_by_text("The object store <b>rests</b> on Tuesday.").first
+    told.wait_for()
+    if PICTURES:
+        page.screenshot(path=Path(PICTURES) / "lab.png")
+    assert page.get_by_text("Only for who signs in.").count() == 0
+    assert page.get_by_text("official Jupyter news").count() == 0
+    assert [
+        url for url in asked if not url.startswith(("http://127.0.0.1", "data:", "blob:"))
+    ] == []
+    context.close()
+
+
 CONTRASTS = """() => {
   const colour = (text) => text.match(/[\\d.]+/g).map(Number);
   const light = ([r, g, b]) => {

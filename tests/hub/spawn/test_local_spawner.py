@@ -59,7 +59,8 @@ def test_automatic_mount_mode_follows_the_machine(tmp_path: Path) -> None:
 def test_servers_load_our_extension_and_no_news() -> None:
     config = server_config(Settings(culling={"longest_staging_hours": 2.5}))
     assert config["ServerApp"]["jpserver_extensions"]["cscale_server"]
-    assert config["LabApp"]["news_url"] is None
+    assert config["LabApp"]["news_url"] == "http://127.0.0.1:8000/hub/announcements.atom"
+    assert config["LabApp"]["check_for_updates_class"] == "jupyterlab.NeverCheckForUpdate"
     assert config["CScaleExtension"]["longest_staging"] == 2.5
 
 
