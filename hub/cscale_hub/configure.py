@@ -31,6 +31,7 @@ from cscale_hub.local.routes import LocalProxy
 from cscale_hub.local.secrets import SecretError, ensure_secret, read_secret
 from cscale_hub.metrics.usage import show_usage
 from cscale_hub.settings import Settings, SettingsError, public_url
+from cscale_hub.sharing.editing import COOKIES
 from cscale_hub.sharing.gate import hold_shares
 from cscale_hub.sharing.page import VOS_SETTING
 from cscale_hub.sharing.publications import AUDIT_SETTING
@@ -241,9 +242,9 @@ def _records(c: Any, settings: Settings) -> None:
 
 
 def _sharing(c: Any, vos: VOFile) -> None:
-    """Who may let whom into a running server."""
+    """Who may let whom into a running server, which answers nobody else."""
     hold_shares(vos)
-    c.JupyterHub.tornado_settings[VOS_SETTING] = vos
+    c.JupyterHub.tornado_settings |= {VOS_SETTING: vos, "cookie_options": COOKIES}
 
 
 def _local(c: Any, settings: Settings, vos: VOFile) -> None:

@@ -10,6 +10,10 @@ from typing import Any
 
 from cscale_hub.vo_model import VOFile
 
+COOKIES = {"SameSite": "Lax"}
+"""How the hub and its servers set cookies: no browser sends them along with what a foreign page
+asks. The sockets of editing together look at no origin themselves."""
+
 _FRONT_END = ("@jupyter/collaboration-extension", "@jupyter/docprovider-extension")
 _SERVER = ("jupyter_server_ydoc", "jupyter_server_fileid")
 

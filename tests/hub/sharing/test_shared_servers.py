@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import unquote
 
@@ -95,6 +96,21 @@ def test_a_foreign_page_cannot_let_anybody_in(hub: RunningHub, browser: Any, rea
         answer = own.post(PAGE, data={"server": "", "person": colleague, **token})
         assert answer.status_code == 403
     assert not reaches(colleague, owner)
+
+
+def test_no_cookie_goes_along_with_what_a_foreign_page_asks(hub: RunningHub) -> None:
+    owner = started(hub)
+    with httpx.Client(base_url=hub.url, timeout=60, trust_env=False) as client:
+        client.get("/hub/login")
+        body = {"username": owner, "password": "", "_xsrf": client.cookies["_xsrf"]}
+        login = client.post("/hub/login", data=body)
+    cookies = login.headers.get_list("Set-Cookie")
+    assert any(cookie.startswith("jupyterhub-hub-login=") for cookie in cookies)
+    for cookie in cookies:
+        assert "samesite=lax" in cookie.lower(), cookie.partition("=")[0]
+    # And those of servers: where notebooks are edited together they answer to any origin.
+    told = hub.said(owner)["environment"]["JUPYTERHUB_COOKIE_OPTIONS"]
+    assert json.loads(told) == {"SameSite": "Lax"}
 
 
 def test_the_page_needs_a_login_and_a_server(hub: RunningHub, browser: Any) -> None:

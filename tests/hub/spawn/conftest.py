@@ -101,6 +101,7 @@ from cscale_hub.settings import Settings
 from cscale_hub.sharing.gate import hold_shares
 from cscale_hub.accounting.reports import DESCRIPTION, REPORT_SCOPE
 from cscale_hub.audit import AuditLog
+from cscale_hub.sharing.editing import COOKIES
 from cscale_hub.sharing.page import VOS_SETTING
 from cscale_hub.sharing.publications import AUDIT_SETTING
 from cscale_hub.sharing.routes import HANDLERS
@@ -138,7 +139,10 @@ c.LocalSpawner.start_timeout = 60
 c.JupyterHub.template_paths = ["{templates}"]
 c.JupyterHub.template_vars = {{"hub_title": "Test hub", "demonstration": True}}
 c.JupyterHub.tornado_settings = {{
-    "slow_spawn_timeout": 1, VOS_SETTING: vos, AUDIT_SETTING: AuditLog(Path("{folder}/audit")),
+    "slow_spawn_timeout": 1,
+    "cookie_options": COOKIES,
+    VOS_SETTING: vos,
+    AUDIT_SETTING: AuditLog(Path("{folder}/audit")),
 }}
 c.JupyterHub.custom_scopes = {{REPORT_SCOPE: DESCRIPTION}}
 c.Spawner.server_token_scopes = ["access:servers!server", f"{{REPORT_SCOPE}}!server"]
