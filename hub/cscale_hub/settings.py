@@ -143,8 +143,8 @@ class BrandingSettings(_Model):
 class CullingSettings(_Model):
     """Which servers are stopped because nobody uses them.
 
-    A copy into a bucket that runs in a server counts as its use, for a bounded time. Jobs that run
-    elsewhere do not: they go on without the server.
+    A copy into a bucket that runs in a server, and a kernel that computes, count as its use for a
+    bounded time. Jobs that run elsewhere do not: they go on without the server.
     """
 
     idle_minutes: int = Field(
@@ -154,6 +154,11 @@ class CullingSettings(_Model):
         default=4.0,
         ge=0,
         description="Hours for which one copy holds a server that nobody uses otherwise.",
+    )
+    longest_computing_hours: float = Field(
+        default=24.0,
+        ge=0,
+        description="Hours for which a kernel that computes and says nothing holds a server.",
     )
     longest_days: float = Field(
         default=7.0,

@@ -23,6 +23,7 @@ from cscale_core.identity.tokens import BrokerTokens
 from cscale_core.jobs.model import Job, JobStatus
 from cscale_core.site import Site, load_site
 from cscale_server.backend import Backend, Surroundings, software_version
+from cscale_server.computing import ComputingWatch
 from cscale_server.events import SCHEMA_FILE, SCHEMA_ID, JobEvents
 from cscale_server.listener import CredentialSource, LoopbackListener, NoBroker
 from cscale_server.models import MountStatus, Status
@@ -48,6 +49,13 @@ class CScaleExtension(ExtensionApp):
         Backend,
         klass=Backend,
         help="""What searches, registers and runs jobs. Replaced in tests.""",
+    ).tag(config=True)
+
+    longest_computing = Float(
+        24.0,
+        min=0.0,
+        help="""Hours for which a kernel that is busy and says nothing keeps the hub from culling
+        the server, counted from the last it said.""",
     ).tag(config=True)
 
     data_dir = Unicode(
@@ -82,6 +90,7 @@ class CScaleExtension(ExtensionApp):
         self._shown: set[str] = set()
         self._hub_http: httpx.AsyncClient | None = None
         self._reports: JobReports | None = None
+        self._computing: ComputingWatch | None = None
         self._reporting: asyncio.Task[None] | None = None
         self._telling: Telling | None = None
 
@@ -144,6 +153,12 @@ class CScaleExtension(ExtensionApp):
         if self._site is None or self._listener is None:
             return
         self._stop_at_interrupt()
+        self._computing = ComputingWatch(
+            serverapp.kernel_manager.list_kernels,
+            serverapp.web_app.settings,
+            timedelta(hours=self.longest_computing),
+        )
+        self._computing.start()
         await self._listener.start()
         self._loop = asyncio.get_running_loop()
         self._events = JobEvents(self._emit, self._loop)
@@ -218,6 +233,9 @@ class CScaleExtension(ExtensionApp):
         if self._handles_interrupt:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             self._handles_interrupt = False
+        if self._computing is not None:
+            self._computing.stop()
+            self._computing = None
         if self._starting is not None:
             self._starting.cancel()
             ended = await asyncio.gather(self._starting, return_exceptions=True)

@@ -1,7 +1,8 @@
 """Stops servers that nobody uses: jupyterhub-idle-culler, with the times of the settings.
 
 What counts as use is what a server reports to the hub; the server extension reports a copy that
-runs in it, for a bounded time (``CScaleExtension.longest_staging``).
+runs in it and a kernel that computes, for a bounded time (``CScaleExtension.longest_staging``,
+``CScaleExtension.longest_computing``).
 """
 
 from __future__ import annotations

@@ -228,7 +228,10 @@ def server_config(settings: Settings) -> dict[str, Any]:
             "news_url": f"{public_url(settings)}/hub{FEED}",
             "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
         },
-        "CScaleExtension": {"longest_staging": settings.culling.longest_staging_hours},
+        "CScaleExtension": {
+            "longest_staging": settings.culling.longest_staging_hours,
+            "longest_computing": settings.culling.longest_computing_hours,
+        },
     }
 
 

@@ -61,7 +61,7 @@ def test_servers_load_our_extension_and_no_news() -> None:
     assert config["ServerApp"]["jpserver_extensions"]["cscale_server"]
     assert config["LabApp"]["news_url"] == "http://127.0.0.1:8000/hub/announcements.atom"
     assert config["LabApp"]["check_for_updates_class"] == "jupyterlab.NeverCheckForUpdate"
-    assert config["CScaleExtension"]["longest_staging"] == 2.5
+    assert config["CScaleExtension"] == {"longest_staging": 2.5, "longest_computing": 24.0}
 
 
 def test_everything_listens_on_loopback_and_nobody_is_let_in_by_default(
