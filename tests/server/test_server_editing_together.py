@@ -56,7 +56,8 @@ async def editing(server: Any, path: str) -> AsyncIterator[Editor]:
     room = f"json:notebook:{session['fileId']}"
     base = str(server.http.base_url).replace("http", "ws", 1)
     socket = await websocket_connect(
-        f"{base}api/collaboration/room/{room}?sessionId={session['sessionId']}&token=only-for-tests"
+        f"{base}api/collaboration/room/{room}?sessionId={session['sessionId']}&token=only-for-tests",
+        connect_timeout=120,
     )
     editor = Editor(socket)
     following = asyncio.create_task(editor.follow())
