@@ -40,8 +40,7 @@ def check(page: Any, name: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1200])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 400)])
 def test_pages_are_the_operators_and_can_be_read(
     operated: Operated, chromium: Any, scheme: str, width: int
 ) -> None:
@@ -94,11 +93,11 @@ def test_people_in_jupyterlab_are_told_too_and_nobody_else_is_asked(
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{operated.url}/hub/oauth_login")
-    page.locator("input[name=username]").fill("aqua")
-    page.locator("input[type=password]").fill(operated.federation.passwords["aqua"])
+    page.locator("input[name=username]").fill("both")
+    page.locator("input[type=password]").fill(operated.federation.passwords["both"])
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("/hub/"))
-    page.goto(f"{operated.url}/hub/spawn?profile=small")
+    page.goto(f"{operated.url}/hub/spawn?vo=aquamonitor.c-scale.eu&profile=small")
     page.wait_for_url(re.compile("/lab"))
     told = page.get_by_text("The object store <b>rests</b> on Tuesday.").first
     told.wait_for()
