@@ -219,7 +219,8 @@ async def credentials(place: World, hub: Hub, count: int) -> dict[str, tuple[lis
     store = place.start_store(client_id)
     broker = place.start_broker(hub, client_id, store, role_arn(RESEARCHER_ROLE))
     tokens = [file.read_text() for file in sorted((hub.folder / "tokens").iterdir())][:count]
-    limits = httpx.Limits(max_connections=None)
+    # Each caller is a server of its own, with a connection of its own.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(timeout=120, trust_env=False, limits=limits) as http:
 
         def at_broker(token: str) -> Awaitable[httpx.Response]:
