@@ -50,7 +50,7 @@ FLOORS = [
         "transport",
         "untrusted",
     },
-    {"catalog", "ingest"},
+    {"catalog", "ingest", "notebooks"},
     {"workflows"},
     {"jobs"},
     {"client"},

@@ -18,6 +18,7 @@ from platformdirs import user_data_path
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -29,9 +30,12 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from cscale_core.backends import OpenEOBackend, shipped_backends
 from cscale_core.clusters import SlurmCluster, SparkSite
 from cscale_core.providers import AllowedHost, Provider, SiteRegistry, with_archives
+from cscale_hub.colours import check_accent
+from cscale_hub.vo_model import VOFile
 
 SETTINGS_FILE_VARIABLE = "CSCALE_SETTINGS_FILE"
 SETTINGS_FILE_NAME = "cscale.yaml"
+LOGO_SUFFIXES = (".png", ".svg", ".jpg", ".jpeg", ".webp")
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -41,6 +45,18 @@ class SettingsError(Exception):
 
 COMMUNITY_PROVIDER = "catalogue"
 """Id of the community's catalogue among the providers that are searched."""
+
+
+CHECKIN_ISSUERS = {
+    "production": "https://aai.egi.eu/auth/realms/egi",
+    "demo": "https://aai-demo.egi.eu/auth/realms/egi",
+    "dev": "https://aai-dev.egi.eu/auth/realms/egi",
+}
+"""EGI Check-in's own issuers."""
+
+
+def _issuer_url(value: object) -> object:
+    return CHECKIN_ISSUERS.get(value, value) if isinstance(value, str) else value
 
 
 def _http_url(value: str) -> str:
@@ -53,6 +69,7 @@ def _http_url(value: str) -> str:
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+IssuerUrl = Annotated[str, BeforeValidator(_issuer_url), AfterValidator(_http_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
@@ -74,14 +91,122 @@ class HubSettings(_Model):
     spawn_timeout: int = Field(
         default=120, gt=0, description="Seconds a user's server may take to answer."
     )
+    announcements_file: Path | None = Field(
+        default=None,
+        description="YAML list of announcements, read again when it changes; none: "
+        "announcements.yaml in the data folder, which need not be there.",
+    )
+
+
+class LinkSettings(_Model):
+    """A link at the foot of every page of the hub."""
+
+    title: str = Field(min_length=1, max_length=60, description="Its words.")
+    url: str = Field(pattern=r"^(https?://|mailto:)[^\s]+$", description="Where it leads.")
+
+
+class BrandingSettings(_Model):
+    """How the hub's pages look; the name is ``hub.title``."""
+
+    tagline: str = Field(
+        default="Search the Copernicus archives of the federation, bring products to your "
+        "community, run openEO and Spark jobs, and see the results on a map.",
+        max_length=400,
+        description="What the sign-in page says below the name.",
+    )
+    logo_file: Path | None = Field(
+        default=None, description="PNG, SVG, JPEG or WebP shown beside the name; none: no picture."
+    )
+    accent: Annotated[str, AfterValidator(check_accent)] = Field(
+        default="#0b5c8f",
+        description="Colour of the main buttons, #rrggbb, dark enough for white letters on it "
+        "(WCAG 2.2, 4.5:1).",
+    )
+    links: tuple[LinkSettings, ...] = Field(
+        default=(),
+        max_length=8,
+        description="Links at the foot of every page: terms of use, privacy, support.",
+    )
+
+    @field_validator("logo_file")
+    @classmethod
+    def _picture(cls, value: Path | None) -> Path | None:
+        if value is not None and value.suffix.lower() not in LOGO_SUFFIXES:
+            raise ValueError(f"must end in one of {', '.join(LOGO_SUFFIXES)}")
+        return value
+
+
+class CullingSettings(_Model):
+    """Which servers are stopped because nobody uses them.
+
+    A copy into a bucket that runs in a server, and a kernel that computes, count as its use for a
+    bounded time. Jobs that run elsewhere do not: they go on without the server.
+    """
+
+    idle_minutes: int = Field(
+        default=60, ge=0, description="Minutes without use; 0: servers are never stopped for it."
+    )
+    longest_staging_hours: float = Field(
+        default=4.0,
+        ge=0,
+        description="Hours for which one copy holds a server that nobody uses otherwise.",
+    )
+    longest_computing_hours: float = Field(
+        default=24.0,
+        ge=0,
+        description="Hours for which a kernel that computes and says nothing holds a server.",
+    )
+    longest_days: float = Field(
+        default=7.0,
+        ge=0,
+        description="Days after which a server is stopped whatever it does; 0: never.",
+    )
+
+    @field_validator("idle_minutes")
+    @classmethod
+    def _longer_than_a_report(cls, value: int) -> int:
+        if 0 < value < 10:
+            raise ValueError("must be 0 or at least 10: servers tell of their use every 5 minutes")
+        return value
+
+
+class AuditSettings(_Model):
+    """The record of logins, starts of servers, hand-outs of credentials and shares."""
+
+    file: Path | None = Field(
+        default=None,
+        description="One JSON object a line, mode 0600; none: logs/audit.jsonl in the data folder.",
+    )
+
+
+class AccountingSettings(_Model):
+    """The records of what virtual organisations used."""
+
+    database_file: Path | None = Field(
+        default=None,
+        description="File (0600) with the database's address as SQLAlchemy writes it, such as "
+        "postgresql+psycopg://…; none: SQLite in the data folder.",
+    )
+    storage_key_file: Path | None = Field(
+        default=None,
+        description="File (0600) with the JSON {access_key_id, secret_access_key} of a key that "
+        "may list the VOs' buckets, for `cscale accounting measure`; none: what is stored is not "
+        "counted.",
+    )
+    site: str = Field(
+        default="C-SCALE-HUB",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Name of the site in exported records, as in the site registry.",
+    )
 
 
 class IdentitySettings(_Model):
     """The OpenID provider: EGI Check-in, or the issuer of the local federation."""
 
-    issuer: HttpUrl = Field(
-        default="https://aai.egi.eu/auth/realms/egi",
-        description="Issuer URL; the endpoints come from its discovery document.",
+    issuer: IssuerUrl = Field(
+        default=CHECKIN_ISSUERS["production"],
+        description="Issuer URL, or production, demo or dev for those of EGI Check-in; the "
+        "endpoints come from its discovery document.",
     )
     label: str = Field(default="EGI Check-in", description="Name on the sign-in button.")
     client_id: str = Field(
@@ -106,13 +231,22 @@ class IdentitySettings(_Model):
         description="Where a person learns how to join a virtual organisation.",
     )
     refresh_interval: int = Field(
-        default=300, ge=10, description="Seconds between two looks at a user's membership."
+        default=300,
+        ge=10,
+        description="Seconds between two looks at a user's membership; each start of a server "
+        "looks too.",
     )
     refresh_ahead: int = Field(
         default=1500,
         ge=0,
         description="Seconds before the end of an access token at which it is renewed; more than "
-        "the broker's minimum_life and refresh_interval together.",
+        "the broker's minimum_life. A short one is renewed after a third of its life.",
+    )
+    outage_grace: int = Field(
+        default=900,
+        ge=0,
+        description="Seconds after the end of its access token for which a session is kept while "
+        "the provider is out of reach.",
     )
     discovery_timeout: float = Field(
         default=15.0, gt=0, description="Seconds for which discovery is tried again."
@@ -201,7 +335,15 @@ class Settings(BaseSettings):
     vos_file: Path | None = Field(
         default=None, description="Virtual organisations; none: those of the demonstration."
     )
+    vos: VOFile | None = Field(
+        default=None,
+        description="Virtual organisations, as in the file of vos_file and instead of it.",
+    )
     hub: HubSettings = HubSettings()
+    branding: BrandingSettings = BrandingSettings()
+    culling: CullingSettings = CullingSettings()
+    audit: AuditSettings = AuditSettings()
+    accounting: AccountingSettings = AccountingSettings()
     identity: IdentitySettings = IdentitySettings()
     storage: StorageSettings = StorageSettings()
     catalogue: CatalogueSettings = CatalogueSettings()
@@ -284,6 +426,8 @@ class Settings(BaseSettings):
         names = [service.name for service in self.services]
         if len(set(names)) != len(names):
             raise ValueError("two services have the same name")
+        if self.vos is not None and self.vos_file is not None:
+            raise ValueError("vos and vos_file cannot both be set")
         unknown = self.backends.keys() - shipped_backends().keys()
         if unknown:
             raise ValueError(f"backends: not known: {', '.join(sorted(unknown))}")
@@ -337,6 +481,11 @@ def load_settings(path: Path | None = None, *, environment: bool = True) -> Sett
         return model(**values)
     except ValidationError as error:
         raise SettingsError(f"The settings are not valid ({source}): {describe(error)}") from error
+
+
+def public_url(settings: Settings) -> str:
+    """The address people open, without a slash at the end."""
+    return f"http://127.0.0.1:{settings.hub.port}"
 
 
 def describe(error: ValidationError) -> str:

@@ -45,7 +45,7 @@ from cscale_server import openapi, routes
 from cscale_server.backend import Backend, Surroundings
 from cscale_server.problems import STATUS
 from cscale_server.routes import ROUTES, base
-from tests.server import catalog_doubles
+from tests.server import catalog_doubles, sharing_doubles
 
 OPENAPI_FILE = Path(openapi.__file__).parents[1] / "openapi.yaml"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -63,6 +63,11 @@ BODIES: dict[str, Any] = {
     "jobs": SPEC,
     "jobs/estimate": SPEC,
     "jobs/script": SPEC,
+    "shared/notebooks": {
+        "path": sharing_doubles.FILE,
+        "vo": "aqua.example",
+        "title": "An analysis",
+    },
 }
 
 
@@ -178,6 +183,7 @@ class FakeBackend(Backend):
         self.jobs = FakeJobs(surroundings)  # type: ignore[assignment]
         self.federation = catalog_doubles.MemoryFederation()
         self.catalog = catalog_doubles.catalog(surroundings.site, self.federation)
+        self.sharing = sharing_doubles.sharing(surroundings.tokens, aqua="curator").service
 
     async def start(self) -> None:
         """Nothing to open."""
@@ -194,6 +200,7 @@ class FakeBackend(Backend):
 async def server(start_server: Any, make_site: Any) -> Any:
     started = await start_server(make_site(), with_backend())
     await started.extension.backend()
+    sharing_doubles.write_notebook(started.home)
     return started
 
 
@@ -205,11 +212,16 @@ SCENE = "site-a%7Cs2%7Cscene"
 
 
 def filled(
-    path: str, job: str = "job-1", item: str = SCENE, collection: str = "site-a%7Cs2"
+    path: str,
+    job: str = "job-1",
+    item: str = SCENE,
+    collection: str = "site-a%7Cs2",
+    notebook: str = sharing_doubles.NOTEBOOK,
 ) -> str:
     """The path of a route with names of things that are there."""
     ref = collection if "collections" in path else item
-    return path.replace("{job_id}", job).replace("{ref}", ref)
+    path = path.replace("{job_id}", job).replace("{notebook}", notebook)
+    return path.replace("{ref}", ref)
 
 
 def every_call() -> list[tuple[str, str]]:
@@ -618,7 +630,7 @@ async def test_answers_are_as_openapi_says(server: Any, conforms: Any) -> None:
     await server.api("POST", "jobs/job-1/cancel")
     for operation, route in order:
         if "{" in route.path:
-            path = filled(route.path, "missing", "missing", "missing")
+            path = filled(route.path, *["missing"] * 3, sharing_doubles.MISSING)
             answer = await call(server, operation.method, path)
             assert answer.status_code == 404, (operation.method, route.path)
             conforms(answer, operation.method, route.path)

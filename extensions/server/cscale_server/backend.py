@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from cscale_core.ingest.register import RegisterReport
     from cscale_core.jobs.manager import JobManager
     from cscale_server.catalog.service import Catalog
+    from cscale_server.sharing.service import NotebookSharing
 
 
 REGISTRY_FILE = "providers.json"
@@ -43,6 +46,7 @@ _PARTS = (
     "cscale_core.jobs.building",
     "cscale_server.catalog.service",
     "cscale_server.catalog.thumbnails",
+    "cscale_server.sharing.service",
 )
 
 _log = logging.getLogger(__name__)
@@ -66,6 +70,8 @@ class Backend:
     """The one list of jobs; there after :meth:`start`, as everything else."""
     catalog: Catalog
     """The federation: search, items, pictures, collections, providers."""
+    sharing: NotebookSharing
+    """The notebooks that members of the user's VOs share."""
     _http: httpx.AsyncClient
 
     def __init__(self, surroundings: Surroundings) -> None:
@@ -82,6 +88,7 @@ class Backend:
         async with AsyncExitStack() as opened:
             self._http = await opened.enter_async_context(guarded_client(here.site))
             self.catalog = await self._open_catalog(opened)
+            self.sharing = self._open_sharing()
             self.jobs = build_manager(
                 here.site,
                 here.data_dir,
@@ -127,6 +134,15 @@ class Backend:
             Thumbnails(here.site, self._http),
         )
 
+    def _open_sharing(self) -> NotebookSharing:
+        from cscale_core.notebooks.library import SharedNotebooks
+        from cscale_core.objects import ObjectStore
+        from cscale_server.sharing.service import NotebookSharing
+
+        here = self._surroundings
+        library = SharedNotebooks(here.site, ObjectStore(here.site), image=made_with())
+        return NotebookSharing(library, here.tokens)
+
     async def stop(self) -> None:
         """Stop watching. Jobs of remote engines go on and are found again at the next start."""
         await self._open.aclose()
@@ -142,6 +158,20 @@ class Backend:
 
         here = self._surroundings
         return await register(items, here.site, here.tokens, self._http)
+
+
+def software_version() -> str:
+    """The version of this software."""
+    try:
+        return version("cscale-hub")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def made_with(environment: Mapping[str, str] = os.environ) -> str:
+    """The container image of this server, or the software where there is none."""
+    image = environment.get("JUPYTER_IMAGE_SPEC") or environment.get("JUPYTER_IMAGE")
+    return image or f"cscale-hub {software_version()}"
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from cscale_core.clusters import SlurmCluster
 from cscale_core.providers import Provider
+from cscale_hub.audit import audit_file
 from cscale_hub.broker.config import BrokerConfig, S3Access
 from cscale_hub.local.archive.config import ArchiveConfig
 from cscale_hub.local.catalogue.config import CatalogueConfig, WriterRule
@@ -36,14 +37,13 @@ from cscale_hub.local.seaweedfs.config import (
     RESEARCHER_ROLE,
     Ports,
     SeaweedConfig,
-    VOBucket,
 )
 from cscale_hub.local.secrets import ensure_secret, write_secret
 from cscale_hub.local.slurm.config import PATH_PATTERN, SlurmConfig
 from cscale_hub.local.system import memory_bytes, slurm
 from cscale_hub.settings import OpenEOSettings, ServiceSettings, Settings, dump_settings
 from cscale_hub.spawn.site import registry, searched
-from cscale_hub.vos import VOFile
+from cscale_hub.vo_model import VOFile
 
 REALM = "/auth/realms/egi"
 HUB_CLIENT = "cscale-hub"
@@ -101,6 +101,7 @@ class Wishes:
     extra_providers: tuple[Provider, ...] = ()
     extra_hosts: tuple[str, ...] = ()
     without: frozenset[str] = frozenset()
+    token_seconds: int = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,13 +244,14 @@ def _local_cluster(layout: Layout, ports: Mapping[str, int]) -> SlurmCluster:
     )
 
 
-def _issuer(settings: Settings, layout: Layout, port: int) -> IssuerConfig:
+def _issuer(settings: Settings, layout: Layout, port: int, token_seconds: int) -> IssuerConfig:
     hub_url = f"http://127.0.0.1:{settings.hub.port}"
     return IssuerConfig(
         port=port,
         realm_path=REALM,
         data_dir=layout.service("issuer"),
         users_file=users_file(layout),
+        access_token_seconds=token_seconds,
         clients=(
             ClientConfig(
                 client_id=HUB_CLIENT,
@@ -294,7 +296,7 @@ def _s3(settings: Settings, vos: VOFile, layout: Layout, ports: Mapping[str, int
         jwks_url=_endpoint(settings, "certs"),
         researcher_clients=(HUB_CLIENT,),
         openeo_clients=(OPENEO_SERVICE_CLIENT,),
-        vos=tuple(VOBucket(name=name, bucket=vo.bucket) for name, vo in vos.vos.items()),
+        vos=vos.storages(),
     )
 
 
@@ -370,7 +372,7 @@ def _mqs(settings: Settings, layout: Layout, port: int) -> dict[str, Any]:
     }
 
 
-def _broker(settings: Settings, layout: Layout, port: int) -> BrokerConfig:
+def _broker(settings: Settings, vos: VOFile, layout: Layout, port: int) -> BrokerConfig:
     return BrokerConfig(
         port=port,
         prefix="/services/broker",
@@ -382,8 +384,8 @@ def _broker(settings: Settings, layout: Layout, port: int) -> BrokerConfig:
             region=settings.storage.region,
             role_arn=f"arn:aws:iam::role/{RESEARCHER_ROLE}",
         ),
-        vos_file=settings.vos_file,
-        audit_log=layout.logs / "broker-audit.jsonl",
+        vos=vos,
+        audit_log=audit_file(settings),
     )
 
 
@@ -407,7 +409,7 @@ def programs(
             "cscale_hub.local.issuer",
             ports["issuer"],
             f"{settings.identity.issuer}/.well-known/openid-configuration",
-            _issuer(settings, layout, ports["issuer"]),
+            _issuer(settings, layout, ports["issuer"], wishes.token_seconds),
         ),
         Program(
             "s3",
@@ -463,7 +465,7 @@ def programs(
             "cscale_hub.broker",
             ports["broker"],
             f"{local['broker']}/services/broker/healthz",
-            _broker(settings, layout, ports["broker"]),
+            _broker(settings, vos, layout, ports["broker"]),
             routed=True,
         ),
         Program(

@@ -1,4 +1,7 @@
-"""The REST API below ``cscale/api/v1``: handlers that only translate HTTP, and their table."""
+"""The REST API below ``cscale/api/v1``: handlers that only translate HTTP, and their table.
+
+Beside it the pages, which people open by their address.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,22 @@ from cscale_server.routes.catalog import ROUTES as OF_THE_CATALOGUE
 from cscale_server.routes.jobs import ROUTES as OF_JOBS
 from cscale_server.routes.server import ROUTES as OF_THE_SERVER
 from cscale_server.routes.server import UnknownHandler
+from cscale_server.routes.sharing import ROUTES as OF_SHARING
+from cscale_server.routes.sharing import SharedNotebookPage
 from cscale_server.routes.table import Route
+from cscale_server.sharing.link import PAGE
 
 if TYPE_CHECKING:
+    from jupyter_server.base.handlers import JupyterHandler
+
     from cscale_server.app import CScaleExtension
 
-ROUTES: tuple[Route, ...] = (*OF_THE_SERVER, *OF_THE_CATALOGUE, *OF_JOBS)
+ROUTES: tuple[Route, ...] = (
+    *OF_THE_SERVER,
+    *OF_THE_CATALOGUE,
+    *OF_JOBS,
+    *OF_SHARING,
+)
 
 _SEGMENT = re.compile(r"\{\w+\}")
 
@@ -28,3 +41,9 @@ def handlers(extension: CScaleExtension) -> list[tuple[str, type[CScaleHandler],
         for route in ROUTES
     ]
     return [*table, (f"{PREFIX}(?:/(.*))?", UnknownHandler, arguments)]
+
+
+def pages(extension: CScaleExtension) -> list[tuple[str, type[JupyterHandler], dict[str, Any]]]:
+    """What is opened in a browser by its own address; the answers are HTML."""
+    segments = "/([^/]+)" * 3
+    return [(PAGE + segments, SharedNotebookPage, {"extension": extension})]

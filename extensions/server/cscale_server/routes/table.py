@@ -18,6 +18,8 @@ PATH_PARAMETERS = {
     "job_id": "The id of a job.",
     "ref": "The reference of an item (PROVIDER|COLLECTION|ID, its parts percent-encoded) or of a "
     "collection (PROVIDER|COLLECTION), itself percent-encoded as one segment of a path.",
+    "notebook": "The reference of a shared notebook (VO|AUTHOR|NAME), percent-encoded as one "
+    "segment of a path.",
 }
 
 UPSTREAM: tuple[type[CScaleError], ...] = (LoginRequired, UpstreamError, UpstreamTimeout)
@@ -54,7 +56,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path below ``PREFIX``; ``{job_id}`` and ``{ref}`` stand for one segment each."""
+    """A path below ``PREFIX``; ``{job_id}``, ``{ref}`` and ``{notebook}`` are one segment each."""
 
     path: str
     handler: type[CScaleHandler]
