@@ -56,7 +56,7 @@ def configure(c: Any, settings: Settings) -> None:
     try:
         _identity(c, settings, vos)
         _authorisation(c, settings, vos)
-        _pages(c, settings)
+        _pages(c, settings, vos)
         _sharing(c, vos)
         _local(c, settings, vos)
         _records(c, settings)
@@ -199,7 +199,7 @@ def _managed_services(settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
-def _pages(c: Any, settings: Settings) -> None:
+def _pages(c: Any, settings: Settings, vos: VOFile) -> None:
     branding = settings.branding
     announced = settings.hub.announcements_file or Layout(settings.data).announcements
     announcements = Announcements(announced)
@@ -214,6 +214,7 @@ def _pages(c: Any, settings: Settings) -> None:
         "foot_links": [link.model_dump() for link in branding.links],
         "has_logo": branding.logo_file is not None,
         "announcements": announcements,
+        "co_editing": any(vo.shared_notebooks.co_editing for vo in vos.vos.values()),
     }
     if branding.logo_file is not None:
         if not branding.logo_file.is_file():

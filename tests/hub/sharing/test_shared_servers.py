@@ -54,6 +54,7 @@ def test_a_colleague_is_let_in_by_name_and_sent_out_again(
     owner, colleague = started(hub), hub.person(f"{AQUA}:member")
     assert not reaches(colleague, owner)
     own = browser(owner)
+    assert f'href="{PAGE}"' in own.get("/hub/home").text
     assert "Nobody else is let in" in own.get(PAGE).text
     assert form(own, person=colleague).status_code == 302
     assert reaches(colleague, owner)

@@ -137,7 +137,7 @@ c.LocalSpawner.cmd = [sys.executable, "{folder}/server.py"]
 c.LocalSpawner.http_timeout = 60
 c.LocalSpawner.start_timeout = 60
 c.JupyterHub.template_paths = ["{templates}"]
-c.JupyterHub.template_vars = {{"hub_title": "Test hub", "demonstration": True}}
+c.JupyterHub.template_vars = {{"hub_title": "Test hub", "demonstration": True, "co_editing": True}}
 c.JupyterHub.tornado_settings = {{
     "slow_spawn_timeout": 1,
     "cookie_options": COOKIES,
