@@ -13,7 +13,7 @@ DEMO_OPTIONS = $(if $(INPUT),--input $(INPUT)) $(if $(SOURCE),--source $(SOURCE)
   $(if $(BBOX),--bbox=$(BBOX)) $(if $(DATES),--dates=$(DATES)) $(if $(DATA),--data $(DATA))
 UP_OPTIONS = $(if $(DATA),--data $(DATA)) $(if $(PORT),--port $(PORT))
 
-.PHONY: help setup setup-test demo up down doctor test test-fast lint format lock openapi reference bench clean
+.PHONY: help setup setup-test demo up down doctor test test-fast lint format lock openapi reference dashboard bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -25,7 +25,7 @@ $(READY): requirements.lock pyproject.toml scripts/setup.sh
 	@touch $@
 
 setup-test: setup
-	@scripts/system-packages.sh browser slurm
+	@scripts/system-packages.sh browser slurm ceph
 
 demo: setup  ## the researcher's whole journey, on this machine, in a throw-away folder
 	@$(BIN)/cscale demo $(DEMO_OPTIONS)
@@ -42,8 +42,8 @@ doctor:  ## what runs and what is wrong
 test: setup-test lint  ## every test, the whole stack and the browser included
 	$(BIN)/python -m pytest
 
-test-fast: setup  ## the tests that need no stack, Spark, Slurm or browser
-	$(BIN)/python -m pytest -q -m "not stack and not spark and not slurm and not browser"
+test-fast: setup  ## the tests that need no stack, Spark, Slurm, Ceph or browser
+	$(BIN)/python -m pytest -q -m "not stack and not spark and not slurm and not ceph and not browser"
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -62,6 +62,10 @@ openapi: setup  ## write extensions/server/openapi.yaml from the code
 
 reference: setup  ## write docs/reference from the code
 	$(BIN)/python -m scripts.reference
+
+dashboard: setup  ## write the Grafana dashboard from the code
+	@mkdir -p helm-values/grafana
+	$(BIN)/python -m cscale_hub.metrics.dashboard > helm-values/grafana/cscale-hub.json
 
 bench: setup  ## every benchmark, tables on the terminal
 	@for name in benchmarks/*.py; do \

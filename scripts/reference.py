@@ -26,8 +26,9 @@ from cscale_core import errors
 from cscale_core.errors import CScaleError
 from cscale_core.providers import ProvidersFile
 from cscale_core.site import SITE_FILE_VARIABLE, Site
+from cscale_hub.audit import KINDS, schemas
 from cscale_hub.settings import SETTINGS_FILE_NAME, SETTINGS_FILE_VARIABLE, Settings, json_schema
-from cscale_hub.vos import VOFile
+from cscale_hub.vo_model import VOFile
 from cscale_server import events, notices, problems
 from cscale_server.routes.base import LINES
 
@@ -358,6 +359,40 @@ def _providers() -> str:
         "[`providers.schema.json`](providers.schema.json) is for editors.",
         _file_model(providers_schema()),
     )
+
+
+def audit_schema() -> JSON:
+    """The JSON schema of one line of the audit log."""
+    return {"title": "Line of the audit log", "oneOf": schemas()}
+
+
+def _audit() -> str:
+    sections = []
+    for kind in KINDS:
+        about = kind.model_json_schema()
+        rows = [
+            (
+                _code(name),
+                ", ".join(_code(value) for value in _words(member)) or member.get("type", ""),
+                member.get("description", ""),
+            )
+            for name, member in about["properties"].items()
+        ]
+        table = _table(("member", "values", "meaning"), rows)
+        told = inspect.getdoc(kind) or ""
+        sections.append(f"## {kind.schema_name}\n\n{told}\n\n`{kind.schema_id()}`\n\n{table}")
+    return _page(
+        "Audit log",
+        "One JSON object a line, in the file of the setting [`audit`](settings.md), each of one of "
+        "these kinds; beside the members stand those of jupyter_events (`__timestamp__`, "
+        "`__schema__`, `__schema_version__`, `__metadata_version__`). "
+        "[`audit.schema.json`](audit.schema.json) is for programs that read them.",
+        *sections,
+    )
+
+
+def _words(member: JSON) -> list[str]:
+    return [str(member["const"])] if "const" in member else [str(v) for v in member.get("enum", ())]
 
 
 def _site() -> str:
@@ -696,6 +731,7 @@ _INDEX = """\
 - [Providers](providers.md): archives and their data policies \
 ([schema](providers.schema.json))
 - [Site](site.md): what a user's server is told ([schema](site.schema.json))
+- [Audit log](audit.md): the events that are kept ([schema](audit.schema.json))
 - [REST API](rest.md): routes, errors, events and bodies of the server extension
 - [Python](python.md): the public functions and classes of `cscale_core`"""
 
@@ -707,6 +743,8 @@ def documents() -> dict[str, str]:
     """
     return {
         "README.md": _page("Reference", _INDEX),
+        "audit.md": _audit(),
+        "audit.schema.json": _schema_text(audit_schema()),
         "cli.md": _cli(),
         "providers.md": _providers(),
         "providers.schema.json": _schema_text(providers_schema()),

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Debian packages that make the product better: used where present, installed where we are root,
-# else named in one line each. With the arguments "browser" also Chromium, for the tests, and "slurm"
-# also Slurm and an ssh server, in a container: ours are started as they are needed, Debian's stay down.
+# else named in one line each. With the arguments "browser" also Chromium, for the tests, "ceph" also
+# Ceph's RADOS gateway, for the tests, and "slurm" also Slurm and an ssh server; the last two in a
+# container: ours are started as they are needed, Debian's stay down.
 set -euo pipefail
 
 postgis_here() { compgen -G '/usr/share/postgresql/*/extension/postgis.control' > /dev/null; }
@@ -17,6 +18,9 @@ slurm_here() {
   compgen -G '/usr/lib/*/slurm-wlm/auth_jwt.so' > /dev/null
 }
 
+ceph=(radosgw ceph-mon ceph-osd ceph-common)
+ceph_here() { command -v radosgw > /dev/null && command -v ceph-mon > /dev/null && command -v ceph-osd > /dev/null; }
+
 missing=()
 what=()
 fuse_here || { missing+=(fuse3); what+=("buckets mounted as folders; else they are in JupyterLab's file browser only"); }
@@ -24,6 +28,17 @@ postgis_here || { missing+=(postgresql-postgis); what+=("the catalogue on pgstac
 for group in "$@"; do
   case "$group" in
     browser) browser_here || { missing+=(chromium); what+=("the browser tests; else they are skipped"); } ;;
+    ceph)
+      if ceph_here; then
+        continue
+      elif [ -d /run/systemd/system ]; then
+        # A machine with services of its own gets no storage cluster from a test.
+        echo "[setup] there is no Ceph here, and its tests are skipped; for them: apt-get install --no-install-recommends ${ceph[*]}"
+      else
+        for name in "${ceph[@]}"; do
+          missing+=("$name"); what+=("the tests of credentials at Ceph; else they are skipped")
+        done
+      fi ;;
     slurm)
       if slurm_here; then
         continue

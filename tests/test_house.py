@@ -27,7 +27,12 @@ ALLOWED = {
     "cscale_openeo": {"cscale_core"},
     "cscale_mqs": {"cscale_core"},
     "cscale_widget": {"cscale_core"},
-    "cscale_hub": {"cscale_core.backends", "cscale_core.identity", "cscale_core.providers"},
+    "cscale_hub": {
+        "cscale_core.backends",
+        "cscale_core.clusters",
+        "cscale_core.identity",
+        "cscale_core.providers",
+    },
     "cscale_cli": {"cscale_core", "cscale_hub"},
 }
 # Inside core: a floor may use what is below it.
@@ -35,6 +40,7 @@ FLOORS = [
     {
         "errors",
         "backends",
+        "clusters",
         "providers",
         "site",
         "addresses",
@@ -46,7 +52,7 @@ FLOORS = [
         "transport",
         "untrusted",
     },
-    {"catalog", "ingest"},
+    {"catalog", "ingest", "notebooks"},
     {"workflows", "tiles", "codegen"},
     {"jobs", "saved"},
     {"client"},

@@ -13,16 +13,36 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cscale_hub.auth.checkin import CheckinAuthenticator
+from cscale_hub.accounting.place import open_usage
+from cscale_hub.accounting.reports import DESCRIPTION, METER_SETTING, REPORT_SCOPE
+from cscale_hub.announcement_feed import BOARD_SETTING
+from cscale_hub.announcements import Announcements
+from cscale_hub.audit import AuditLog, audit_file
+from cscale_hub.audit_shares import record_shares
+from cscale_hub.auth.audited import AuditedAuthenticator
+from cscale_hub.auth.checkin import AcceptedVO
+from cscale_hub.broker import scopes
+from cscale_hub.colours import darker
+from cscale_hub.culling import CULLER, CULLER_SCOPES, culler_command
+from cscale_hub.group_roles import group_roles
 from cscale_hub.local.layout import Layout
+from cscale_hub.local.processes import FEDERATION_VARIABLE
 from cscale_hub.local.routes import LocalProxy
-from cscale_hub.local.secrets import SecretError, read_secret
-from cscale_hub.settings import Settings, SettingsError
+from cscale_hub.local.secrets import SecretError, ensure_secret, read_secret
+from cscale_hub.metrics.usage import show_usage
+from cscale_hub.settings import Settings, SettingsError, public_url
+from cscale_hub.sharing.editing import COOKIES
+from cscale_hub.sharing.gate import hold_shares
+from cscale_hub.sharing.page import VOS_SETTING
+from cscale_hub.sharing.publications import AUDIT_SETTING
 from cscale_hub.spawn.local import LocalSpawner
-from cscale_hub.vos import VOFile, load_vos
+from cscale_hub.vo_model import VOFile
+from cscale_hub.vos import accepted_vos
 
-BROKER_SCOPE = "custom:cscale-broker:use"
 OPERATOR = "operator"
+PROMETHEUS = "prometheus"
+# How often a login is looked at without asking anybody; what is due is asked for then.
+_LOOK_SECONDS = 5
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -32,12 +52,14 @@ def configure(c: Any, settings: Settings) -> None:
     :raises SettingsError: when the settings, the VO file or a secret cannot be used; the hub then
         does not start.
     """
-    vos = load_vos(settings.vos_file)
+    vos = accepted_vos(settings)
     try:
         _identity(c, settings, vos)
-        _authorisation(c, settings)
-        _pages(c, settings)
+        _authorisation(c, settings, vos)
+        _pages(c, settings, vos)
+        _sharing(c, vos)
         _local(c, settings, vos)
+        _records(c, settings)
     except SecretError as error:
         raise SettingsError(str(error)) from error
 
@@ -46,7 +68,7 @@ def _identity(c: Any, settings: Settings, vos: VOFile) -> None:
     """Who may come in, and the encryption of what is kept about them."""
     identity = settings.identity
     secrets = Layout(settings.data).secrets
-    c.JupyterHub.authenticator_class = CheckinAuthenticator
+    c.JupyterHub.authenticator_class = AuditedAuthenticator
     login = c.CheckinAuthenticator
     login.issuer = identity.issuer
     login.login_service = identity.label
@@ -56,10 +78,16 @@ def _identity(c: Any, settings: Settings, vos: VOFile) -> None:
     login.scope = list(identity.scopes)
     login.oauth_callback_url = f"{public_url(settings)}/hub/oauth_callback"
     login.vo_rules = list(vos.rules())
+    login.accepted_vos = [
+        AcceptedVO(name, vo.title, vo.enrolment_url) for name, vo in vos.vos.items()
+    ]
     login.enrolment_url = identity.enrolment_url
     login.refresh_ahead = identity.refresh_ahead
+    login.outage_grace = identity.outage_grace
     login.discovery_timeout = identity.discovery_timeout
-    login.auth_refresh_age = identity.refresh_interval
+    login.membership_interval = identity.refresh_interval
+    login.auth_refresh_age = min(_LOOK_SECONDS, identity.refresh_interval)
+    login.refresh_pre_spawn = True
     login.enable_auth_state = True
     login.enable_pkce = True
     login.manage_groups = True
@@ -72,18 +100,16 @@ def _identity(c: Any, settings: Settings, vos: VOFile) -> None:
     c.CryptKeeper.keys = [bytes.fromhex(key)]
 
 
-def _authorisation(c: Any, settings: Settings) -> None:
+def _authorisation(c: Any, settings: Settings, vos: VOFile) -> None:
     """Roles: each service and each token may do what it needs and no more."""
     secrets = Layout(settings.data).secrets
-    c.JupyterHub.custom_scopes = {
-        BROKER_SCOPE: {"description": "Get short-lived tokens and S3 credentials from the broker"}
-    }
+    c.JupyterHub.custom_scopes = {**scopes.DESCRIPTIONS, REPORT_SCOPE: DESCRIPTION}
     c.JupyterHub.load_roles = [
-        {"name": "user", "scopes": ["self", f"{BROKER_SCOPE}!user"]},
+        {"name": "user", "scopes": ["self", f"{scopes.SCOPE}!user", f"{REPORT_SCOPE}!user"]},
         {
             "name": "broker",
-            "description": "Reads whom a token belongs to and the tokens of the provider",
-            "scopes": ["read:users", "admin:auth_state", "read:servers", "read:shares"],
+            "description": "Reads groups, sharing and the access tokens of the provider",
+            "scopes": [scopes.READ_SCOPE],
             "services": ["broker"],
         },
         {
@@ -92,13 +118,27 @@ def _authorisation(c: Any, settings: Settings) -> None:
             "scopes": ["list:users", "read:servers", "delete:servers"],
             "services": [OPERATOR],
         },
+        {
+            "name": CULLER,
+            "description": "Stops servers that nobody uses",
+            "scopes": list(CULLER_SCOPES),
+            "services": [CULLER] if culler_command(settings.culling) else [],
+        },
+        {
+            "name": PROMETHEUS,
+            "description": "Reads the hub's metrics",
+            "scopes": ["read:metrics"],
+            "services": [PROMETHEUS],
+        },
+        *group_roles(vos),
     ]
     # The scope is narrowed to the one server the token is for: a token that a user makes on the
     # token page holds it for the user, which the broker does not take.
     c.Spawner.server_token_scopes = [
         "users:activity!user",
         "access:servers!server",
-        f"{BROKER_SCOPE}!server",
+        f"{scopes.SCOPE}!server",
+        f"{REPORT_SCOPE}!server",
     ]
     c.JupyterHub.services = [
         {
@@ -106,7 +146,30 @@ def _authorisation(c: Any, settings: Settings) -> None:
             "api_token": read_secret(secrets / "operator-token"),
             "display": False,
         },
+        {
+            "name": PROMETHEUS,
+            "api_token": ensure_secret(secrets / "prometheus-token"),
+            "display": False,
+        },
+        *_culler(settings),
         *_managed_services(settings),
+    ]
+
+
+def _culler(settings: Settings) -> list[dict[str, Any]]:
+    command = culler_command(settings.culling)
+    if not command:
+        return []
+    layout = Layout(settings.data)
+    environment = {"HOME": str(layout.home), "TMPDIR": str(layout.temporary)}
+    return [
+        {
+            "name": CULLER,
+            "display": False,
+            "command": command,
+            "cwd": str(settings.data),
+            "environment": {**environment, FEDERATION_VARIABLE: str(settings.data)},
+        }
     ]
 
 
@@ -136,15 +199,53 @@ def _managed_services(settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
-def _pages(c: Any, settings: Settings) -> None:
+def _pages(c: Any, settings: Settings, vos: VOFile) -> None:
+    branding = settings.branding
+    announced = settings.hub.announcements_file or Layout(settings.data).announcements
+    announcements = Announcements(announced)
     c.JupyterHub.template_paths = [str(TEMPLATES)]
     c.JupyterHub.template_vars = {
         "hub_title": settings.hub.title,
         "identity_label": settings.identity.label,
         "demonstration": settings.profile == "local",
+        "tagline": branding.tagline,
+        "accent": branding.accent,
+        "accent_pressed": darker(branding.accent),
+        "foot_links": [link.model_dump() for link in branding.links],
+        "has_logo": branding.logo_file is not None,
+        "announcements": announcements,
+        "co_editing": any(vo.shared_notebooks.co_editing for vo in vos.vos.values()),
     }
-    # Show the progress page at once instead of a browser that seems to hang.
-    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+    if branding.logo_file is not None:
+        if not branding.logo_file.is_file():
+            raise SettingsError(f"branding.logo_file: there is no file {branding.logo_file}")
+        c.JupyterHub.logo_file = str(branding.logo_file.absolute())
+    # A server that is refused is told at once, by the page or the answer that asked for it; for
+    # one that starts, the progress page is there before a browser seems to hang.
+    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 1, BOARD_SETTING: announcements}
+
+
+def _records(c: Any, settings: Settings) -> None:
+    """What is put on record: the audit log and what was used."""
+    try:
+        audit = AuditLog(audit_file(settings))
+    except OSError as error:
+        raise SettingsError(f"The audit log cannot be written: {error}") from error
+    meter = open_usage(settings)
+    c.AuditedAuthenticator.cscale_audit = audit
+    c.WatchedSpawner.cscale_audit = audit
+    c.WatchedSpawner.cscale_meter = meter
+    c.ChoosingSpawner.cscale_usage = meter.used
+    c.JupyterHub.tornado_settings[METER_SETTING] = meter
+    c.JupyterHub.tornado_settings[AUDIT_SETTING] = audit
+    record_shares(audit)
+    show_usage(meter.store)
+
+
+def _sharing(c: Any, vos: VOFile) -> None:
+    """Who may let whom into a running server, which answers nobody else."""
+    hold_shares(vos)
+    c.JupyterHub.tornado_settings |= {VOS_SETTING: vos, "cookie_options": COOKIES}
 
 
 def _local(c: Any, settings: Settings, vos: VOFile) -> None:
@@ -188,11 +289,6 @@ def _local(c: Any, settings: Settings, vos: VOFile) -> None:
     spawner.kill_timeout = 3
     spawner.poll_interval = 5
     spawner.notebook_dir = ""
-
-
-def public_url(settings: Settings) -> str:
-    """The address people open, without a slash at the end."""
-    return f"http://127.0.0.1:{settings.hub.port}"
 
 
 def _private(path: Path) -> Path:

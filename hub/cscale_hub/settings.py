@@ -18,6 +18,7 @@ from platformdirs import user_data_path
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -27,10 +28,14 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cscale_core.backends import OpenEOBackend, shipped_backends
+from cscale_core.clusters import SlurmCluster, SparkSite
 from cscale_core.providers import AllowedHost, Provider, SiteRegistry, with_archives
+from cscale_hub.colours import check_accent
+from cscale_hub.vo_model import VOFile
 
 SETTINGS_FILE_VARIABLE = "CSCALE_SETTINGS_FILE"
 SETTINGS_FILE_NAME = "cscale.yaml"
+LOGO_SUFFIXES = (".png", ".svg", ".jpg", ".jpeg", ".webp")
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -42,6 +47,18 @@ COMMUNITY_PROVIDER = "catalogue"
 """Id of the community's catalogue among the providers that are searched."""
 
 
+CHECKIN_ISSUERS = {
+    "production": "https://aai.egi.eu/auth/realms/egi",
+    "demo": "https://aai-demo.egi.eu/auth/realms/egi",
+    "dev": "https://aai-dev.egi.eu/auth/realms/egi",
+}
+"""EGI Check-in's own issuers."""
+
+
+def _issuer_url(value: object) -> object:
+    return CHECKIN_ISSUERS.get(value, value) if isinstance(value, str) else value
+
+
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -51,12 +68,8 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
-def _cluster_url(value: str) -> str:
-    return value if not value or value.startswith("unix:/") else _http_url(value)
-
-
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
-ClusterUrl = Annotated[str, AfterValidator(_cluster_url)]
+IssuerUrl = Annotated[str, BeforeValidator(_issuer_url), AfterValidator(_http_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
@@ -78,14 +91,122 @@ class HubSettings(_Model):
     spawn_timeout: int = Field(
         default=120, gt=0, description="Seconds a user's server may take to answer."
     )
+    announcements_file: Path | None = Field(
+        default=None,
+        description="YAML list of announcements, read again when it changes; none: "
+        "announcements.yaml in the data folder, which need not be there.",
+    )
+
+
+class LinkSettings(_Model):
+    """A link at the foot of every page of the hub."""
+
+    title: str = Field(min_length=1, max_length=60, description="Its words.")
+    url: str = Field(pattern=r"^(https?://|mailto:)[^\s]+$", description="Where it leads.")
+
+
+class BrandingSettings(_Model):
+    """How the hub's pages look; the name is ``hub.title``."""
+
+    tagline: str = Field(
+        default="Search the Copernicus archives of the federation, bring products to your "
+        "community, run openEO and Spark jobs, and see the results on a map.",
+        max_length=400,
+        description="What the sign-in page says below the name.",
+    )
+    logo_file: Path | None = Field(
+        default=None, description="PNG, SVG, JPEG or WebP shown beside the name; none: no picture."
+    )
+    accent: Annotated[str, AfterValidator(check_accent)] = Field(
+        default="#0b5c8f",
+        description="Colour of the main buttons, #rrggbb, dark enough for white letters on it "
+        "(WCAG 2.2, 4.5:1).",
+    )
+    links: tuple[LinkSettings, ...] = Field(
+        default=(),
+        max_length=8,
+        description="Links at the foot of every page: terms of use, privacy, support.",
+    )
+
+    @field_validator("logo_file")
+    @classmethod
+    def _picture(cls, value: Path | None) -> Path | None:
+        if value is not None and value.suffix.lower() not in LOGO_SUFFIXES:
+            raise ValueError(f"must end in one of {', '.join(LOGO_SUFFIXES)}")
+        return value
+
+
+class CullingSettings(_Model):
+    """Which servers are stopped because nobody uses them.
+
+    A copy into a bucket that runs in a server, and a kernel that computes, count as its use for a
+    bounded time. Jobs that run elsewhere do not: they go on without the server.
+    """
+
+    idle_minutes: int = Field(
+        default=60, ge=0, description="Minutes without use; 0: servers are never stopped for it."
+    )
+    longest_staging_hours: float = Field(
+        default=4.0,
+        ge=0,
+        description="Hours for which one copy holds a server that nobody uses otherwise.",
+    )
+    longest_computing_hours: float = Field(
+        default=24.0,
+        ge=0,
+        description="Hours for which a kernel that computes and says nothing holds a server.",
+    )
+    longest_days: float = Field(
+        default=7.0,
+        ge=0,
+        description="Days after which a server is stopped whatever it does; 0: never.",
+    )
+
+    @field_validator("idle_minutes")
+    @classmethod
+    def _longer_than_a_report(cls, value: int) -> int:
+        if 0 < value < 10:
+            raise ValueError("must be 0 or at least 10: servers tell of their use every 5 minutes")
+        return value
+
+
+class AuditSettings(_Model):
+    """The record of logins, starts of servers, hand-outs of credentials and shares."""
+
+    file: Path | None = Field(
+        default=None,
+        description="One JSON object a line, mode 0600; none: logs/audit.jsonl in the data folder.",
+    )
+
+
+class AccountingSettings(_Model):
+    """The records of what virtual organisations used."""
+
+    database_file: Path | None = Field(
+        default=None,
+        description="File (0600) with the database's address as SQLAlchemy writes it, such as "
+        "postgresql+psycopg://…; none: SQLite in the data folder.",
+    )
+    storage_key_file: Path | None = Field(
+        default=None,
+        description="File (0600) with the JSON {access_key_id, secret_access_key} of a key that "
+        "may list the VOs' buckets, for `cscale accounting measure`; none: what is stored is not "
+        "counted.",
+    )
+    site: str = Field(
+        default="C-SCALE-HUB",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Name of the site in exported records, as in the site registry.",
+    )
 
 
 class IdentitySettings(_Model):
     """The OpenID provider: EGI Check-in, or the issuer of the local federation."""
 
-    issuer: HttpUrl = Field(
-        default="https://aai.egi.eu/auth/realms/egi",
-        description="Issuer URL; the endpoints come from its discovery document.",
+    issuer: IssuerUrl = Field(
+        default=CHECKIN_ISSUERS["production"],
+        description="Issuer URL, or production, demo or dev for those of EGI Check-in; the "
+        "endpoints come from its discovery document.",
     )
     label: str = Field(default="EGI Check-in", description="Name on the sign-in button.")
     client_id: str = Field(
@@ -110,13 +231,22 @@ class IdentitySettings(_Model):
         description="Where a person learns how to join a virtual organisation.",
     )
     refresh_interval: int = Field(
-        default=300, ge=10, description="Seconds between two looks at a user's membership."
+        default=300,
+        ge=10,
+        description="Seconds between two looks at a user's membership; each start of a server "
+        "looks too.",
     )
     refresh_ahead: int = Field(
         default=1500,
         ge=0,
         description="Seconds before the end of an access token at which it is renewed; more than "
-        "the broker's minimum_life and refresh_interval together.",
+        "the broker's minimum_life. A short one is renewed after a third of its life.",
+    )
+    outage_grace: int = Field(
+        default=900,
+        ge=0,
+        description="Seconds after the end of its access token for which a session is kept while "
+        "the provider is out of reach.",
     )
     discovery_timeout: float = Field(
         default=15.0, gt=0, description="Seconds for which discovery is tried again."
@@ -154,255 +284,6 @@ class OpenEOSettings(OpenEOBackend):
     """One openEO back end that is offered."""
 
     url: HttpUrl = Field(description="Root of the openEO API; versions are discovered from it.")
-
-
-class SparkNodeSettings(_Model):
-    """What the largest node of the cluster has for pods."""
-
-    cpus: float = Field(gt=0, description="Allocatable processors.")
-    memory: str = Field(
-        pattern=r"^[1-9]\d{0,8}[kmgt]$", description="Allocatable memory, such as 30g."
-    )
-
-
-class SparkMountSettings(_Model):
-    """A volume of all Spark pods; ``{user}`` becomes the person's short name."""
-
-    name: str = Field(
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="Name of the volume."
-    )
-    path: str = Field(pattern=r"^/[A-Za-z0-9._/+@=-]*$", description="Where pods see it.")
-    host_path: str = Field(
-        default="", description="Folder of the node; what is mounted below it later is seen too."
-    )
-    claim: str = Field(
-        default="", description="PersistentVolumeClaim of the namespace, instead of host_path."
-    )
-    sub_path: str = Field(default="", description="Folder in the volume; empty: all of it.")
-    read_only: bool = Field(default=False, description="Whether pods may only read.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> SparkMountSettings:
-        if bool(self.host_path) == bool(self.claim):
-            raise ValueError(f"mount {self.name} needs host_path or claim, and not both")
-        return self
-
-
-class SparkKubernetesSettings(_Model):
-    """The Spark operator of a Kubernetes cluster (SparkApplication v1beta2, operator 2.0 or newer).
-
-    ``{user}`` in ``namespace``, ``credentials_secret`` and mounts becomes the person's short name.
-    Who may make applications in a namespace can read the Secrets of its jobs: give each person one.
-    """
-
-    title: str = Field(default="Spark on Kubernetes", description="Name shown to people.")
-    kubeconfig: str = Field(
-        default="",
-        description="File in the person's server with the cluster's address and login; empty: the "
-        "service account of its pod.",
-    )
-    context: str = Field(default="", description="Of the kubeconfig; empty: its current one.")
-    namespace: str = Field(
-        pattern=r"^[a-z0-9{][a-z0-9{}-]{0,61}[a-z0-9}]$",
-        description="Where applications run, such as spark-{user}.",
-    )
-    image: str = Field(min_length=1, description="Image of driver and executors.")
-    pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
-        default="IfNotPresent", description="When the image is pulled."
-    )
-    pull_secrets: tuple[str, ...] = Field(
-        default=(), description="Secrets of the namespace with logins of the image's registry."
-    )
-    spark_version: str = Field(default="4.3.0", description="Version of Spark in the image.")
-    python: str = Field(default="python3", description="Python in the image.")
-    applications: bool = Field(
-        default=True,
-        description="Whether the image has cscale-hub[spark], which named applications need.",
-    )
-    service_account: str = Field(
-        default="spark", description="Of drivers; may make and delete pods of the namespace."
-    )
-    executor_service_account: str = Field(
-        default="default", description="Of executors; its token is not mounted."
-    )
-    run_as: int = Field(default=185, ge=1, description="User id in the pods; never root.")
-    group: int = Field(default=185, ge=1, description="Group id of pods and volumes.")
-    mount: str = Field(
-        default="",
-        pattern=r"^(/[A-Za-z0-9._/+@=-]*)?$",
-        description="Where pods see the mounted buckets; empty: not at all, s3a is used.",
-    )
-    mounts: tuple[SparkMountSettings, ...] = Field(
-        default=(), description="Volumes of all pods, those of the buckets among them."
-    )
-    credentials: Literal["none", "endpoint", "secret"] = Field(
-        default="none",
-        description="How pods get S3 credentials. endpoint: from an address in the AWS container "
-        "format, with a token in a Secret of the job; secret: a Secret of the namespace whose key "
-        "'credentials' is an AWS credentials file.",
-    )
-    credentials_url: str = Field(
-        default="",
-        pattern=r"^((https://|http://(127\.0\.0\.1|localhost)[:/])[^\s@]+)?$",
-        description="endpoint: its address, https or on the pod's loopback.",
-    )
-    credentials_audience: str = Field(
-        default="", description="endpoint: audience of the broker's token that it takes."
-    )
-    credentials_secret: str = Field(default="", description="secret: name of the Secret.")
-    requirements_index: str = Field(
-        default="", description="Package index for Python requirements; empty: pip's default."
-    )
-    node_selector: dict[str, str] = Field(
-        default_factory=dict, description="Labels of the nodes that pods go to."
-    )
-    priority_class: str = Field(default="", description="Priority class of all pods.")
-    ui_url: str = Field(
-        default="",
-        description="Where an application's web UI is seen, {name} in it becomes the "
-        "application's; empty: nowhere.",
-    )
-    event_log: str = Field(
-        default="",
-        description="Where event logs go (s3a:// or a mounted path), for the history server.",
-    )
-    time_to_live: int = Field(
-        default=172_800, ge=600, description="Seconds that an ended application is kept."
-    )
-
-    @model_validator(mode="after")
-    def _credentials_complete(self) -> SparkKubernetesSettings:
-        if self.credentials == "endpoint" and not self.credentials_url:
-            raise ValueError("credentials endpoint needs credentials_url")
-        if self.credentials == "secret" and not self.credentials_secret:
-            raise ValueError("credentials secret needs credentials_secret")
-        return self
-
-
-class SparkConnectSettings(_Model):
-    """A Spark Connect server that people may connect to; it is listed with its sessions."""
-
-    id: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="Name in lists.")
-    title: str = Field(description="Name shown to people.")
-    url: str = Field(
-        pattern=r"^sc://[A-Za-z0-9.-]+(:\d{1,5})?/?$", description="Its address, sc://HOST:PORT."
-    )
-    ui: str = Field(
-        default="",
-        pattern=r"^(https?://[^\s@]+)?$",
-        description="Root of its web UI, for its version and sessions; empty: not reachable.",
-    )
-
-
-class SparkSettings(_Model):
-    """How Spark applications run from a user's server."""
-
-    kinds: tuple[Literal["local", "kubernetes"], ...] = Field(
-        default=("local",),
-        min_length=1,
-        description="Where applications run: in the person's server, in a cluster, or both; the "
-        "first is the default.",
-    )
-    master: str = Field(
-        default="local[2]", description="Spark's master; local[N]: N threads on this machine."
-    )
-    driver_memory: str = Field(
-        default="1g", pattern=r"^[1-9][0-9]*[mg]$", description="Memory of the driver, m or g."
-    )
-    node: SparkNodeSettings | None = Field(
-        default=None,
-        description="The cluster's largest node; what does not fit on it is refused. None: not "
-        "known.",
-    )
-    kubernetes: SparkKubernetesSettings | None = Field(
-        default=None, description="The cluster, where kinds names kubernetes."
-    )
-    repositories: tuple[str, ...] = Field(
-        default=(), description="Maven repositories for packages, beside Spark's own."
-    )
-    history_url: str = Field(
-        default="",
-        pattern=r"^(https?://[^\s@]+)?$",
-        description="Root of the Spark history server as users' servers reach it; empty: none.",
-    )
-    connect: tuple[SparkConnectSettings, ...] = Field(
-        default=(), description="Spark Connect servers that are listed."
-    )
-
-    @model_validator(mode="after")
-    def _complete(self) -> SparkSettings:
-        if "kubernetes" in self.kinds and self.kubernetes is None:
-            raise ValueError("kinds names kubernetes, and the member kubernetes is missing")
-        return self
-
-
-class SlurmSettings(_Model):
-    """One cluster that runs batch jobs under Slurm, over slurmrestd or ssh.
-
-    ``{user}`` in ``user`` becomes the person's short name, in ``folder`` and ``local_folder`` the
-    name on the cluster.
-    """
-
-    id: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="Name by which jobs refer to it.")
-    title: str = Field(description="Name shown to people.")
-    kind: Literal["rest", "ssh"] = Field(
-        description="rest: by slurmrestd; ssh: by Slurm's commands on a login node."
-    )
-    url: ClusterUrl = Field(
-        default="", description="rest: root of slurmrestd, or unix:/path/of/its/socket."
-    )
-    audience: str = Field(
-        default="", description="rest: audience of the broker's token; empty: token_file."
-    )
-    token_file: str = Field(
-        default="", description="rest: file of the person's with a token of Slurm (JWT)."
-    )
-    host: str = Field(
-        default="",
-        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$",
-        description="ssh: login node, or an entry of the person's ssh configuration.",
-    )
-    port: int = Field(default=0, ge=0, le=65535, description="ssh: 0 for ssh's own default.")
-    identity_file: str = Field(default="", description="ssh: private key; empty: ssh's defaults.")
-    known_hosts: str = Field(
-        default="", description="ssh: file with the host's key; empty: ssh's defaults."
-    )
-    user: str = Field(
-        default="",
-        pattern=r"^([A-Za-z0-9_{][A-Za-z0-9._{}-]*)?$",
-        description="Name on the cluster; empty: the short name (rest), ssh's own (ssh).",
-    )
-    partition: str = Field(default="", description="Where jobs go that name none.")
-    account: str = Field(default="", description="What jobs are charged to that name none.")
-    folder: str = Field(
-        pattern=r"^/[A-Za-z0-9._/+@={}-]*$",
-        description="Working folder on the cluster, seen by its nodes; for rest it has to exist.",
-    )
-    local_folder: str = Field(
-        default="",
-        description="rest: where users' servers see the working folder; empty: not at all.",
-    )
-    mount: str = Field(
-        default="",
-        pattern=r"^(/[A-Za-z0-9._/+@=-]*)?$",
-        description="Where the cluster's nodes see the mounted buckets; empty: not at all.",
-    )
-    python: str = Field(
-        default="",
-        pattern=r"^(/[A-Za-z0-9._/+@=-]*)?$",
-        description="Python there that has cscale-hub[spark]; empty: no named applications.",
-    )
-    results_limit: int = Field(
-        default=4 * 1024**3,
-        ge=0,
-        description="Bytes of a job's results that are brought to the bucket at most.",
-    )
-
-    @model_validator(mode="after")
-    def _reachable(self) -> SlurmSettings:
-        if not (self.url if self.kind == "rest" else self.host):
-            raise ValueError(f"cluster {self.id} has no {'url' if self.kind == 'rest' else 'host'}")
-        return self
 
 
 class BrokerSettings(_Model):
@@ -454,7 +335,15 @@ class Settings(BaseSettings):
     vos_file: Path | None = Field(
         default=None, description="Virtual organisations; none: those of the demonstration."
     )
+    vos: VOFile | None = Field(
+        default=None,
+        description="Virtual organisations, as in the file of vos_file and instead of it.",
+    )
     hub: HubSettings = HubSettings()
+    branding: BrandingSettings = BrandingSettings()
+    culling: CullingSettings = CullingSettings()
+    audit: AuditSettings = AuditSettings()
+    accounting: AccountingSettings = AccountingSettings()
     identity: IdentitySettings = IdentitySettings()
     storage: StorageSettings = StorageSettings()
     catalogue: CatalogueSettings = CatalogueSettings()
@@ -487,8 +376,8 @@ class Settings(BaseSettings):
         default=(),
         description="host or host:port that users' servers may ask although private or loopback.",
     )
-    spark: SparkSettings = SparkSettings()
-    slurm: tuple[SlurmSettings, ...] = Field(
+    spark: SparkSite = SparkSite()
+    slurm: tuple[SlurmCluster, ...] = Field(
         default=(), description="Slurm clusters that are offered; the first is the default."
     )
     broker: BrokerSettings = BrokerSettings()
@@ -537,6 +426,8 @@ class Settings(BaseSettings):
         names = [service.name for service in self.services]
         if len(set(names)) != len(names):
             raise ValueError("two services have the same name")
+        if self.vos is not None and self.vos_file is not None:
+            raise ValueError("vos and vos_file cannot both be set")
         unknown = self.backends.keys() - shipped_backends().keys()
         if unknown:
             raise ValueError(f"backends: not known: {', '.join(sorted(unknown))}")
@@ -590,6 +481,11 @@ def load_settings(path: Path | None = None, *, environment: bool = True) -> Sett
         return model(**values)
     except ValidationError as error:
         raise SettingsError(f"The settings are not valid ({source}): {describe(error)}") from error
+
+
+def public_url(settings: Settings) -> str:
+    """The address people open, without a slash at the end."""
+    return f"http://127.0.0.1:{settings.hub.port}"
 
 
 def describe(error: ValidationError) -> str:

@@ -1,19 +1,12 @@
 """Who may reach which prefix of which bucket, and the S3 policies that say so.
 
 Pure functions from virtual organisations, roles and the user's slug to grants and to policy
-documents in the AWS grammar. Nothing here talks to a server. One bucket belongs to one VO:
-
-* ``products/…`` is the VO's: members read, add and replace, the roles named in
-  ``delete_products`` also delete;
-* ``users/<slug>/…`` is one member's: read, write, delete; nothing for anybody else.
+documents in the AWS grammar. Nothing here talks to a server; which places there are is
+:mod:`cscale_hub.places`.
 
 Two policies are at work on every request, and both must allow it: the role's (upper bound for
 everybody of all VOs, :func:`vo_policies`) and the session policy of one user
 (:func:`session_policy`), which STS seals into the temporary credentials.
-
-Names are checked against closed alphabets before they enter a policy: ``*``, ``?`` and ``${`` in a
-resource or in a ``StringLike`` condition are wildcards and variables, not text
-(IAM User Guide, "Resource" and "Policy variables").
 """
 
 from __future__ import annotations
@@ -23,19 +16,27 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any, Literal
+
+from cscale_core.identity.slug import user_slug
+from cscale_hub.places import (
+    HOMES,
+    PRODUCTS,
+    USER,
+    Level,
+    Purpose,
+    StorageError,
+    VOStorage,
+    check_bucket,
+    check_slug,
+    highest,
+)
 
 POLICY_VERSION = "2012-10-17"
 SESSION_POLICY_LIMIT = 2048
-"""Characters an inline session policy may have (AWS STS API reference, ``Policy``)."""
+"""A session policy has to be shorter than this (AWS STS API reference, ``Policy``)."""
 
-MEMBER = "member"
-MANAGER = "manager"
-
-# S3 naming rules for general purpose buckets, without dots.
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", re.ASCII)
-# What cscale_core.identity.slug.user_slug makes, and nothing a policy could read as a wildcard.
-_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{1,62}", re.ASCII)
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", re.ASCII)
 
 # s3:GetBucketLocation is left out on purpose: SeaweedFS decides by the query parameters, and a
@@ -52,40 +53,19 @@ _WRITE = (
 _DELETE = ("s3:DeleteObject",)
 
 Access = Literal["ro", "rw"]
-Purpose = Literal["products", "home"]
 Policy = dict[str, Any]
 
 
-class StorageError(ValueError):
-    """A name that may not enter a policy, or a policy that does not fit; the message says which."""
-
-
 class PolicyTooLongError(StorageError):
-    """The session policy would exceed what STS takes; the user is in too many VOs at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class VOStorage:
-    """The storage of one virtual organisation.
-
-    ``delete_products`` are the roles that may delete from ``products/``; members may always add
-    and replace.
-    """
-
-    name: str
-    bucket: str
-    delete_products: frozenset[str] = frozenset({MANAGER})
-
-    def __post_init__(self) -> None:
-        check_bucket(self.bucket)
+    """The session policy would exceed what STS takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class StorageGrant:
     """One prefix of one bucket that a user may reach (``cscale_core.site.Grant`` and more).
 
-    ``prefix`` ends with ``/``. ``delete`` says whether objects may be deleted, which ``rw`` alone
-    does not include for the VO's products.
+    ``prefix`` is empty or ends with ``/``. ``delete`` says whether objects may be deleted, which
+    ``rw`` alone does not include.
     """
 
     bucket: str
@@ -102,29 +82,9 @@ class StorageGrant:
         return members
 
 
-def check_bucket(name: str) -> str:
-    """The bucket name, if it may enter a policy.
-
-    :raises StorageError: when it is not lower-case letters, digits and inner hyphens, 3 to 63.
-    """
-    if not _BUCKET.fullmatch(name):
-        raise StorageError(f"{name!r} cannot be the name of a bucket")
-    return name
-
-
-def check_slug(slug: str) -> str:
-    """The user's slug, if it may enter a policy.
-
-    :raises StorageError: when it is not lower-case letters, digits and hyphens.
-    """
-    if not _SLUG.fullmatch(slug):
-        raise StorageError(f"{slug!r} cannot be a user's prefix")
-    return slug
-
-
 def home_prefix(slug: str) -> str:
     """Where a user's own objects are in every VO bucket; ends with ``/``."""
-    return f"users/{check_slug(slug)}/"
+    return HOMES.replace(USER, check_slug(slug))
 
 
 def job_prefix(slug: str, job_id: str) -> str:
@@ -146,16 +106,80 @@ def grants(
         are not among ``vos`` count for nothing, and so does a VO in which no role is held.
     :raises StorageError: when the slug may not enter a policy.
     """
-    home = home_prefix(slug)
+    check_slug(slug)
     found: list[StorageGrant] = []
     for vo in sorted(vos, key=lambda each: each.name):
         held = frozenset(vo_roles.get(vo.name, ()))
-        if not held:
-            continue
-        delete = bool(held & vo.delete_products)
-        found.append(StorageGrant(vo.bucket, "products/", "rw", vo.name, "products", delete))
-        found.append(StorageGrant(vo.bucket, home, "rw", vo.name, "home", True))
+        for place in vo.places(held):
+            level = highest(place.access[role] for role in held if role in place.access)
+            if level is None:
+                continue
+            access: Access = "ro" if level == "ro" else "rw"
+            found.append(
+                StorageGrant(
+                    *(place.bucket, place.prefix_of(slug), access, vo.name, place.purpose),
+                    delete=level == "rwd",
+                )
+            )
     return found
+
+
+def reachable(given: Sequence[StorageGrant], first: str = "") -> list[StorageGrant]:
+    """The grants that fit into one session policy: all of them nearly always.
+
+    Somebody in very many VOs gets those of the VO the server is for, then those of the others in
+    their order as far as there is room; a VO is in whole or not at all.
+
+    :param first: the VO the server is for.
+    """
+    names = sorted(dict.fromkeys(grant.vo for grant in given), key=lambda name: name != first)
+    chosen: set[str] = set()
+    for name in names:
+        some = [grant for grant in given if grant.vo in chosen | {name}]
+        if len(_text(_statements(distinct(some)))) < SESSION_POLICY_LIMIT:
+            chosen.add(name)
+    return [grant for grant in given if grant.vo in chosen]
+
+
+def distinct(given: Sequence[StorageGrant]) -> list[StorageGrant]:
+    """The grants without those that another one includes: two VOs may reach the same archive."""
+
+    def includes(one: StorageGrant, other: StorageGrant) -> bool:
+        return (
+            one.bucket == other.bucket
+            and other.prefix.startswith(one.prefix)
+            and (one.access, one.delete) >= (other.access, other.delete)  # "ro" < "rw"
+        )
+
+    return [
+        grant
+        for number, grant in enumerate(given)
+        if not any(
+            includes(other, grant) and (position < number or not includes(grant, other))
+            for position, other in enumerate(given)
+            if position != number
+        )
+    ]
+
+
+def check_policies(vos: Iterable[VOStorage], roles: Mapping[str, Collection[str]]) -> None:
+    """See that everybody of each VO can have credentials for it.
+
+    :param roles: the roles there are in each VO; each combination of them has its own policy, and
+        that of all roles need not be the longest.
+    :raises PolicyTooLongError: naming the VO and the roles.
+    """
+    for vo in vos:
+        names = sorted(roles[vo.name])
+        slug = user_slug(vo.name)  # every slug has the same length
+        for held in (some for n in range(len(names)) for some in combinations(names, n + 1)):
+            given = grants([vo], {vo.name: held}, slug)
+            length = len(_text(_statements(distinct(given))))
+            if length >= SESSION_POLICY_LIMIT:
+                raise PolicyTooLongError(
+                    f"{vo.name}: the buckets and prefixes of {' and '.join(held)} make a session "
+                    f"policy of {length} characters, S3 takes fewer than {SESSION_POLICY_LIMIT}"
+                )
 
 
 def session_policy(given: Iterable[StorageGrant]) -> str:
@@ -171,7 +195,7 @@ def session_policy(given: Iterable[StorageGrant]) -> str:
     items = list(given)
     if not items:
         raise StorageError("no grant: these credentials could not reach anything")
-    return _compact(_statements(items))
+    return _compact(_statements(distinct(items)))
 
 
 def openeo_session_policy(bucket: str, slug: str, job_id: str) -> str:
@@ -182,7 +206,7 @@ def openeo_session_policy(bucket: str, slug: str, job_id: str) -> str:
     :raises StorageError: when a name may not enter a policy.
     """
     check_bucket(bucket)
-    products = StorageGrant(bucket, "products/", "ro", "", "products")
+    products = StorageGrant(bucket, PRODUCTS, "ro", "", "products")
     results = StorageGrant(bucket, job_prefix(slug, job_id), "rw", "", "home", True)
     return _compact(_statements([products, results]))
 
@@ -193,17 +217,17 @@ def vo_policies(vos: Iterable[VOStorage]) -> dict[str, Policy]:
     A role that has them may reach every user's prefix: it is to be assumed with a session policy
     only, by a party that is trusted to set it (the broker).
     """
-    return {
-        f"vo-{vo.bucket}": _document(
-            _statements(
-                [
-                    StorageGrant(vo.bucket, "products/", "rw", vo.name, "products", True),
-                    StorageGrant(vo.bucket, "users/", "rw", vo.name, "home", True),
-                ]
+    found: dict[str, Policy] = {}
+    for vo in vos:
+        widest = [
+            StorageGrant(
+                *(place.bucket, place.common, _upper(place.access), vo.name, place.purpose),
+                delete=not place.access or "rwd" in place.access.values(),
             )
-        )
-        for vo in vos
-    }
+            for place in vo.places(())
+        ]
+        found[f"vo-{vo.bucket}"] = _document(_statements(widest))
+    return found
 
 
 def openeo_policies(vos: Iterable[VOStorage]) -> dict[str, Policy]:
@@ -214,14 +238,19 @@ def openeo_policies(vos: Iterable[VOStorage]) -> dict[str, Policy]:
     """
     found: dict[str, Policy] = {}
     for vo in vos:
+        jobs = HOMES.replace(USER, "*") + "jobs/"
         statements = _statements(
             [
-                StorageGrant(vo.bucket, "products/", "ro", vo.name, "products"),
-                StorageGrant(vo.bucket, "users/*/jobs/", "rw", vo.name, "home", True),
+                StorageGrant(vo.bucket, PRODUCTS, "ro", vo.name, "products"),
+                StorageGrant(vo.bucket, jobs, "rw", vo.name, "home", True),
             ]
         )
         found[f"openeo-{vo.bucket}"] = _document(statements)
     return found
+
+
+def _upper(access: Mapping[str, Level]) -> Access:
+    return "ro" if access and set(access.values()) == {"ro"} else "rw"
 
 
 def _statements(given: Sequence[StorageGrant]) -> list[Policy]:
@@ -236,17 +265,21 @@ def _statements(given: Sequence[StorageGrant]) -> list[Policy]:
             actions += _WRITE + (_DELETE if grant.delete else ())
         objects[actions].add(f"arn:aws:s3:::{grant.bucket}/{grant.prefix}*")
     listings: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for bucket, allowed in sorted(prefixes.items()):
-        listings[tuple(sorted(allowed))].append(f"arn:aws:s3:::{bucket}")
-    statements: list[Policy] = [
-        {
-            "Effect": "Allow",
-            "Action": ["s3:ListBucket"],
-            "Resource": buckets,
-            "Condition": {"StringLike": {"s3:prefix": list(allowed)}},
+    for bucket, every in sorted(prefixes.items()):
+        allowed = {
+            one
+            for one in every
+            if not any(one != other and one.startswith(other[:-1]) for other in every)
         }
-        for allowed, buckets in listings.items()
-    ]
+        # A whole bucket is listed by clients without s3:prefix too.
+        narrowed = () if "*" in allowed else tuple(sorted(allowed))
+        listings[narrowed].append(f"arn:aws:s3:::{bucket}")
+    statements: list[Policy] = []
+    for narrowed, buckets in listings.items():
+        listing: Policy = {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": buckets}
+        if narrowed:
+            listing["Condition"] = {"StringLike": {"s3:prefix": list(narrowed)}}
+        statements.append(listing)
     statements += [
         {"Effect": "Allow", "Action": list(actions), "Resource": sorted(resources)}
         for actions, resources in sorted(objects.items())
@@ -258,11 +291,15 @@ def _document(statements: list[Policy]) -> Policy:
     return {"Version": POLICY_VERSION, "Statement": statements}
 
 
+def _text(statements: list[Policy]) -> str:
+    return json.dumps(_document(statements), separators=(",", ":"))
+
+
 def _compact(statements: list[Policy]) -> str:
-    text = json.dumps(_document(statements), separators=(",", ":"))
-    if len(text) > SESSION_POLICY_LIMIT:
+    text = _text(statements)
+    if len(text) >= SESSION_POLICY_LIMIT:
         raise PolicyTooLongError(
-            f"the session policy has {len(text)} characters, S3 takes {SESSION_POLICY_LIMIT}; "
-            "ask for the credentials of fewer virtual organisations at once"
+            f"the session policy has {len(text)} characters, S3 takes fewer than "
+            f"{SESSION_POLICY_LIMIT}"
         )
     return text

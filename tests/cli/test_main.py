@@ -17,6 +17,10 @@ def own() -> EntryPoint:
     return EntryPoint("local", "cscale_hub.local.commands:register", GROUP)
 
 
+def doctor() -> EntryPoint:
+    return EntryPoint("doctor", "cscale_hub.doctor.command:register", GROUP)
+
+
 def test_help_lists_the_commands() -> None:
     result = RUNNER.invoke(build(), ["--help"])
     assert result.exit_code == 0
@@ -28,19 +32,20 @@ def test_package_that_is_not_installed_is_left_out_and_named() -> None:
     absent = EntryPoint("spark", "no_such_package.commands:register", GROUP)
     result = RUNNER.invoke(build([own(), absent]), ["--help"])
     assert result.exit_code == 0
-    assert "doctor" in result.output
+    assert "down" in result.output
     assert "no_such_package" in result.output
 
 
 def test_doctor_without_a_federation_exits_with_1_and_says_why(tmp_path: Path) -> None:
-    result = RUNNER.invoke(build([own()]), ["doctor", "--data", str(tmp_path / "none")])
+    result = RUNNER.invoke(build([doctor()]), ["doctor", "--data", str(tmp_path / "none")])
     assert result.exit_code == 1
     assert "No federation was ever started" in result.output
     assert not (tmp_path / "none").exists()
 
 
 def test_doctor_as_json_is_json(tmp_path: Path) -> None:
-    result = RUNNER.invoke(build([own()]), ["doctor", "--json", "--data", str(tmp_path / "none")])
+    command = ["doctor", "--json", "--data", str(tmp_path / "none")]
+    result = RUNNER.invoke(build([doctor()]), command)
     assert result.exit_code == 1
     state = json.loads(result.stdout)
     assert state["running"] is False

@@ -37,6 +37,9 @@ def check(folder: Path, run: subprocess.CompletedProcess[str], report: dict) -> 
         assert figures["max_slope_difference"] <= 1e-5
         assert figures["mask_differences"] == 0
         assert figures["count_differences"] == 0
+    assert report["identity"]["token_seconds"] == 60
+    assert report["identity"]["logins"] == 1
+    assert report["identity"]["renewals"] >= 1
     assert {"jupyterhub", "pyspark", "openeo"} <= set(report["versions"])
     assert Path(report["picture"]).stat().st_size > 50_000
     assert processes_of(folder) == []

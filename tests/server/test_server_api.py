@@ -45,7 +45,7 @@ from cscale_server import notices, openapi, routes
 from cscale_server.backend import Backend, Surroundings
 from cscale_server.problems import STATUS
 from cscale_server.routes import ROUTES, base
-from tests.server import catalog_doubles
+from tests.server import catalog_doubles, sharing_doubles
 from tests.server.panel_doubles import ONE, MemoryLayers, MemoryOpenEO, memory_storage, saved_store
 
 OPENAPI_FILE = Path(openapi.__file__).parents[1] / "openapi.yaml"
@@ -81,6 +81,11 @@ BODIES: dict[str, Any] = {
             "period": ["2024-01-01", "2024-02-01"],
             "collection": "s2",
         },
+    },
+    "shared/notebooks": {
+        "path": sharing_doubles.FILE,
+        "vo": "aqua.example",
+        "title": "An analysis",
     },
 }
 
@@ -201,6 +206,7 @@ class FakeBackend(Backend):
         self.federation = catalog_doubles.MemoryFederation()
         self.catalog = catalog_doubles.catalog(surroundings.site, self.federation)
         self.memory_openeo = MemoryOpenEO()
+        self.sharing = sharing_doubles.sharing(surroundings.tokens, aqua="curator").service
 
     async def start(self) -> None:
         """Nothing to open."""
@@ -226,6 +232,7 @@ class FakeBackend(Backend):
 async def server(start_server: Any, make_site: Any) -> Any:
     started = await start_server(make_site(openeo=(ONE,)), with_backend())
     await started.extension.backend()
+    sharing_doubles.write_notebook(started.home)
     return started
 
 
@@ -249,6 +256,7 @@ NAMES = {
     "process": "mine",
     "workflow": "composite",
     "search": "some",
+    "notebook": sharing_doubles.NOTEBOOK,
 }
 #: Names of things; the others are places in one.
 MISSING = ("job_id", "ref", "layer", "upload", "backend", "workflow", "search")
@@ -816,7 +824,8 @@ async def test_answers_are_as_openapi_says(server: Any, conforms: Any, tmp_path:
     await server.api("POST", "jobs/job-1/cancel")
     for operation, route in order:
         if "{" in route.path:
-            path = filled(route.path, **dict.fromkeys(MISSING, "missing"))
+            gone = dict.fromkeys(MISSING, "missing") | {"notebook": sharing_doubles.MISSING}
+            path = filled(route.path, **gone)
             body = BODIES.get(filled(route.path), {})
             answer = await call(server, operation.method, path, json=body)
             assert answer.status_code == 404, (operation.method, route.path)

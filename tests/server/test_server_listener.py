@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import httpx
 import pytest
 
 from cscale_core.errors import Conflict, UpstreamError
-from cscale_core.identity.tokens import LoopbackTokens
+from cscale_core.identity.tokens import BrokerTokens, LoopbackTokens
 from cscale_server.listener import LoopbackListener, NoBroker
 
 
@@ -183,6 +184,39 @@ async def test_a_fault_of_ours_tells_the_caller_nothing(
     assert answer.status_code == 500
     assert "secret detail" not in answer.text
     assert answer.json()["request_id"] in caplog.text
+
+
+async def test_one_user_s_secret_opens_no_other_user_s_endpoint(tmp_path: Path) -> None:
+    """Two servers on one machine, at one broker that knows them by their hub tokens."""
+    asked: list[str] = []
+
+    async def broker(request: httpx.Request) -> httpx.Response:
+        token = request.headers["Authorization"].removeprefix("token ")
+        asked.append(token)
+        ends = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        if request.url.path == "/v1/token":
+            return httpx.Response(200, json={"access_token": f"{token}'s", "expires_at": ends})
+        keys = {"AccessKeyId": f"{token}'s", "SecretAccessKey": "s", "Token": "t"}
+        return httpx.Response(200, json={**keys, "Expiration": ends})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(broker)) as http:
+        alice, bob = (
+            LoopbackListener(BrokerTokens("http://broker", name, http), tmp_path / name)
+            for name in ("alice", "bob")
+        )
+        for each in (alice, bob):
+            each.bind()
+            await each.start()
+        secret = alice.token_file.read_text()
+        for path in ("/v1/s3", "/v1/token?audience=openeo", "/v1/s3?user=bob"):
+            assert (await ask(bob, path, secret=secret)).status_code == 401
+        assert asked == []
+        assert (await ask(alice, "/v1/s3?user=bob")).json()["AccessKeyId"] == "alice's"
+        token = await ask(alice, "/v1/token?audience=openeo&user=bob")
+        assert token.json()["access_token"] == "alice's"
+        assert set(asked) == {"alice"}
+        for each in (alice, bob):
+            await each.stop()
 
 
 async def test_without_a_broker_it_says_so(tmp_path: Path) -> None:

@@ -170,6 +170,6 @@ async def test_after_kill_9_the_next_start_mounts_again_and_has_what_was_written
     await ended(first.process)
     second = start_jupyter()
     await eventually(second.all_mounted, 60)
-    await eventually(lambda: "users/utest/kept.txt" in store.keys("users/"), 20)
+    await eventually(lambda: "users/utest/kept.txt" in store.keys("users/"), 60)
     assert store.read("users/utest/kept.txt") == b"still here"
     assert len(mounted(tmp_path)) == 3

@@ -35,6 +35,12 @@ class OpenEOBackend(BaseModel):
     provider: str = Field(
         default="egi", description="Id of the identity provider at the back end, if OIDC."
     )
+    every: float | None = Field(
+        default=None,
+        ge=0.5,
+        description="Seconds between two looks at young jobs while they are few; none: what suits "
+        "a back end that many use. Short ones are for a back end of your own.",
+    )
 
 
 def shipped_backends() -> dict[str, OpenEOBackend]:

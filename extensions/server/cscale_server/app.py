@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -24,13 +23,16 @@ from cscale_core.identity.tokens import BrokerTokens
 from cscale_core.jobs.model import Job, JobStatus
 from cscale_core.site import Site, load_site
 from cscale_server import notices
-from cscale_server.backend import Backend, Surroundings
+from cscale_server.backend import Backend, Surroundings, software_version
+from cscale_server.computing import ComputingWatch
 from cscale_server.events import SCHEMA_FILE, SCHEMA_ID, JobEvents
 from cscale_server.listener import CredentialSource, LoopbackListener, NoBroker
 from cscale_server.models import MountStatus, Status
 from cscale_server.mounts import Mounts
 from cscale_server.problems import NotConfigured
-from cscale_server.routes import handlers
+from cscale_server.reports import JobReports
+from cscale_server.routes import handlers, pages
+from cscale_server.sharing.telling import Telling
 
 CONTENTS_MANAGER = "cscale_server.contents.BucketContentsManager"
 ACTIVITY_SETTING = "cscale_last_activity"
@@ -48,6 +50,13 @@ class CScaleExtension(ExtensionApp):
         Backend,
         klass=Backend,
         help="""What searches, registers and runs jobs. Replaced in tests.""",
+    ).tag(config=True)
+
+    longest_computing = Float(
+        24.0,
+        min=0.0,
+        help="""Hours for which a kernel that is busy and says nothing keeps the hub from culling
+        the server, counted from the last it said.""",
     ).tag(config=True)
 
     data_dir = Unicode(
@@ -81,6 +90,11 @@ class CScaleExtension(ExtensionApp):
         self._handles_interrupt = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._shown: set[str] = set()
+        self._hub_http: httpx.AsyncClient | None = None
+        self._reports: JobReports | None = None
+        self._computing: ComputingWatch | None = None
+        self._reporting: asyncio.Task[None] | None = None
+        self._telling: Telling | None = None
 
     # -- loading: nothing here may take time or need the event loop ----------------------------
 
@@ -101,7 +115,7 @@ class CScaleExtension(ExtensionApp):
             )
 
     def initialize_handlers(self) -> None:
-        self.handlers.extend(handlers(self))
+        self.handlers.extend((*handlers(self), *pages(self)))
 
     def initialize_settings(self) -> None:
         self._server.event_logger.register_event_schema(SCHEMA_FILE)
@@ -142,6 +156,12 @@ class CScaleExtension(ExtensionApp):
         if self._site is None or self._listener is None:
             return
         self._stop_at_interrupt()
+        self._computing = ComputingWatch(
+            serverapp.kernel_manager.list_kernels,
+            serverapp.web_app.settings,
+            timedelta(hours=self.longest_computing),
+        )
+        self._computing.start()
         await self._listener.start()
         self._loop = asyncio.get_running_loop()
         self._events = JobEvents(self._emit, self._loop)
@@ -189,7 +209,29 @@ class CScaleExtension(ExtensionApp):
             self.log.exception("C-SCALE Hub: search and jobs could not be started")
             raise
         self.log.info("C-SCALE Hub: search and jobs are ready")
+        self._report_to_hub(site, backend)
         return backend
+
+    def _report_to_hub(self, site: Site, backend: Backend) -> None:
+        """Tell the hub of jobs that end and of notebooks, where a hub started this server."""
+        hub = os.environ.get("JUPYTERHUB_API_URL", "")
+        token = os.environ.get("JUPYTERHUB_API_TOKEN", "")
+        if not hub or not token:
+            return
+        self._hub_http = httpx.AsyncClient(trust_env=False)
+        self._reports = JobReports(
+            backend.jobs.changes,
+            self._hub_http,
+            f"{hub}/cscale/jobs",
+            token,
+            Path(self.data_dir) / "reported.json",
+            self.log,
+            default_vo=os.environ.get("CSCALE_VO", "") or next(iter(site.vos), ""),
+            spark_default=site.spark.kinds[0],
+        )
+        self._reporting = asyncio.create_task(self._reports.run(), name="cscale job reports")
+        self._telling = Telling(self._hub_http, f"{hub}/cscale/notebooks", token, self.log)
+        backend.sharing.telling = self._telling
 
     async def stop_extension(self) -> None:
         """Stop the backend, flush and unmount, close the listener: in this order, as the later
@@ -197,9 +239,19 @@ class CScaleExtension(ExtensionApp):
         if self._handles_interrupt:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             self._handles_interrupt = False
+        if self._computing is not None:
+            self._computing.stop()
+            self._computing = None
         if self._starting is not None:
             self._starting.cancel()
             ended = await asyncio.gather(self._starting, return_exceptions=True)
+            if self._reporting is not None:
+                self._reporting.cancel()
+                await asyncio.gather(self._reporting, return_exceptions=True)
+                self._reporting = self._reports = None
+            if self._telling is not None:
+                await self._telling.stop()
+                self._telling = None
             if isinstance(ended[0], Backend):
                 await ended[0].stop()
             self._starting = None
@@ -213,9 +265,10 @@ class CScaleExtension(ExtensionApp):
         if self._listener is not None:
             await self._listener.stop()
             self._listener = None
-        if self._broker_http is not None:
-            await self._broker_http.aclose()
-            self._broker_http = None
+        for client in (self._broker_http, self._hub_http):
+            if client is not None:
+                await client.aclose()
+        self._broker_http = self._hub_http = None
 
     # -- what the routes ask -------------------------------------------------------------------
 
@@ -271,7 +324,7 @@ class CScaleExtension(ExtensionApp):
                 failure = starting.exception() or starting.result().problem
                 ready, detail = failure is None, str(failure or "")
         return Status(
-            version=_version(),
+            version=software_version(),
             user=self._site.user if self._site else "",
             ready=ready,
             detail=detail,
@@ -293,6 +346,8 @@ class CScaleExtension(ExtensionApp):
             self._notices.changed(job)
         if job.status.ended and self._loop is not None and not self._loop.is_closed():
             asyncio.run_coroutine_threadsafe(self.refresh_mounts(), self._loop)
+            if self._reports is not None:
+                self._loop.call_soon_threadsafe(self._reports.wake)
         self._note_activity(job)
 
     def _note_activity(self, job: Job) -> None:
@@ -321,10 +376,3 @@ class CScaleExtension(ExtensionApp):
 
     def _emit(self, data: dict[str, Any]) -> None:
         self._server.event_logger.emit(schema_id=SCHEMA_ID, data=data)
-
-
-def _version() -> str:
-    try:
-        return version("cscale-hub")
-    except PackageNotFoundError:
-        return "unknown"

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from cscale_core.workflows.offered import Workflow
     from cscale_server.catalog.service import Catalog
     from cscale_server.models import Code, CodeRequest
+    from cscale_server.sharing.service import NotebookSharing
     from cscale_server.storage.service import Storage
     from cscale_server.tiles.service import Layers
 
@@ -57,6 +60,7 @@ _PARTS = (
     "cscale_core.workflows.offered",
     "cscale_server.catalog.service",
     "cscale_server.catalog.thumbnails",
+    "cscale_server.sharing.service",
 )
 
 _log = logging.getLogger(__name__)
@@ -80,6 +84,8 @@ class Backend:
     """The one list of jobs; there after :meth:`start`, as everything else."""
     catalog: Catalog
     """The federation: search, items, pictures, collections, providers."""
+    sharing: NotebookSharing
+    """The notebooks that members of the user's VOs share."""
     _http: httpx.AsyncClient
 
     def __init__(self, surroundings: Surroundings) -> None:
@@ -102,6 +108,7 @@ class Backend:
         async with AsyncExitStack() as opened:
             self._http = await opened.enter_async_context(guarded_client(here.site))
             self.catalog = await self._open_catalog(opened)
+            self.sharing = self._open_sharing()
             self.jobs = build_manager(
                 here.site,
                 here.data_dir,
@@ -146,6 +153,15 @@ class Backend:
             health,
             Thumbnails(here.site, self._http),
         )
+
+    def _open_sharing(self) -> NotebookSharing:
+        from cscale_core.notebooks.library import SharedNotebooks
+        from cscale_core.objects import ObjectStore
+        from cscale_server.sharing.service import NotebookSharing
+
+        here = self._surroundings
+        library = SharedNotebooks(here.site, ObjectStore(here.site), image=made_with())
+        return NotebookSharing(library, here.tokens)
 
     async def stop(self) -> None:
         """Stop watching. Jobs of remote engines go on and are found again at the next start."""
@@ -240,6 +256,20 @@ class Backend:
 
         here = self._surroundings
         return await register(items, here.site, here.tokens, self._http)
+
+
+def software_version() -> str:
+    """The version of this software."""
+    try:
+        return version("cscale-hub")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def made_with(environment: Mapping[str, str] = os.environ) -> str:
+    """The container image of this server, or the software where there is none."""
+    image = environment.get("JUPYTER_IMAGE_SPEC") or environment.get("JUPYTER_IMAGE")
+    return image or f"cscale-hub {software_version()}"
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

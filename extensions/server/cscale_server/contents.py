@@ -1,11 +1,14 @@
 """The user's buckets in the Jupyter file browser, under ``s3/<bucket>/<key>``.
 
+What the members of a VO show each other has a shorter way too: ``shared/<vo>/…`` is ``shared/…`` of
+the VO's bucket.
+
 The same tree in every mount mode, always read from the object store and never through a mounted
 folder: the file browser works where FUSE does not, and a mount that hangs cannot stop the server,
 whose contents managers read folders on the event loop. What a program writes to a mounted folder
 appears here when it is in the bucket (about a second later).
 
-Everything outside ``s3/`` is the business of Jupyter's own file manager.
+Everything outside these is the business of Jupyter's own file manager.
 """
 
 # The base classes and nbformat carry no annotations.
@@ -41,8 +44,9 @@ from traitlets import Integer, default
 
 from cscale_core.addresses import ObjectAddress
 from cscale_core.errors import CScaleError, NotFound, UpstreamError
+from cscale_core.notebooks.places import SHARED, shared_places
 from cscale_core.site import Grant, Site, load_site
-from cscale_server import problems
+from cscale_server import problems, shared_folder
 from cscale_server.mounts import PROBE_LIMIT, in_thread
 
 if TYPE_CHECKING:
@@ -61,11 +65,6 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
 _T = TypeVar("_T")
 
 
-def in_buckets(path: str) -> bool:
-    """Whether an API path is the folder of buckets or below it."""
-    return path.strip("/").split("/", 1)[0] == ROOT
-
-
 def _size(count: int) -> str:
     return f"{count / 1024**2:.0f} MiB" if count < 1024**3 else f"{count / 1024**3:.1f} GiB"
 
@@ -82,7 +81,7 @@ def _as_http() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One API path below ``s3/``: the bucket, the key without slashes around, and the grant."""
+    """One API path of a bucket: the bucket, the key without slashes around, and the grant."""
 
     path: str
     bucket: str
@@ -114,9 +113,19 @@ class Place:
 class BucketTree:
     """Grants as a tree of folders over the object store. Methods block; call them in threads."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, home: Path) -> None:
         self._site = site
         self._store: ObjectStore | None = None
+        self._shared = shared_places(site) if shared_folder.is_ours(home, site) else {}
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The folders at the root of the file browser."""
+        return (ROOT, shared_folder.NAME) if self._shared else (ROOT,)
+
+    def holds(self, path: str) -> bool:
+        """Whether an API path is one of these folders or below it."""
+        return path.strip("/").split("/", 1)[0] in self.roots
 
     @property
     def store(self) -> ObjectStore:
@@ -136,8 +145,13 @@ class BucketTree:
         parts = clean.split("/")
         if any(part in ("", ".", "..") for part in parts):
             raise NotFound(f"{path} does not exist.")
-        bucket = parts[1] if len(parts) > 1 else ""
-        key = "/".join(parts[2:])
+        name = parts[1] if len(parts) > 1 else ""
+        bucket, key = name, "/".join(parts[2:])
+        if parts[0] == shared_folder.NAME and name:
+            if name not in self._shared:
+                raise NotFound(f"{path} does not exist, or is not open to you.")
+            bucket = self._shared[name].bucket
+            key = "/".join([SHARED.strip("/"), *parts[2:]])
         inside = [
             grant
             for grant in self._site.grants
@@ -151,6 +165,8 @@ class BucketTree:
 
     def granted_below(self, place: Place) -> list[str]:
         """Names of the folders here that lead to a grant."""
+        if place.path == shared_folder.NAME:
+            return sorted(self._shared)
         if not place.bucket:
             return sorted({grant.bucket for grant in self._site.grants})
         names = set()
@@ -272,7 +288,7 @@ class BucketFilesHandler(AuthenticatedFileHandler):
 
     async def _answer(self, path: str, *, include_body: bool) -> None:
         tree: BucketTree | None = getattr(self.contents_manager, "tree", None)
-        if tree is None or not in_buckets(path):
+        if tree is None or not tree.holds(path):
             await cast(Awaitable[None], super().get(path) if include_body else super().head(path))
             return
         self.check_xsrf_cookie()
@@ -351,14 +367,14 @@ class BucketContentsManager(AsyncLargeFileManager):
             self.log.info("No buckets in the file browser: %s", error.message)
             return
         if site.grants and site.mount_mode != "none":
-            self.tree = BucketTree(site)
+            self.tree = BucketTree(site, Path(self.root_dir))
 
     @default("files_handler_class")  # type: ignore[untyped-decorator]
     def _default_files_handler_class(self) -> type[BucketFilesHandler]:
         return BucketFilesHandler
 
     def _ours(self, path: str) -> BucketTree | None:
-        return self.tree if in_buckets(path) else None
+        return self.tree if self.tree is not None and self.tree.holds(path) else None
 
     # -- looking -----------------------------------------------------------------------------
 
@@ -426,7 +442,7 @@ class BucketContentsManager(AsyncLargeFileManager):
                 path, content=content, type=type, format=format, require_hash=require_hash
             )
             if not path.strip("/") and content and self.tree is not None:
-                self._add_root(model)
+                self._add_roots(model, self.tree)
             return model
         with _as_http():
             place = tree.place(path)
@@ -444,9 +460,13 @@ class BucketContentsManager(AsyncLargeFileManager):
         self.emit(data={"action": "get", "path": place.path})
         return model
 
-    def _add_root(self, model: dict[str, Any]) -> None:
-        if not any(entry["name"] == ROOT for entry in model["content"]):
-            model["content"].append(self._model(Place(ROOT, "", "", None), "directory"))
+    def _add_roots(self, model: dict[str, Any], tree: BucketTree) -> None:
+        there = {entry["name"] for entry in model["content"]}
+        model["content"] += [
+            self._model(Place(name, "", "", None), "directory")
+            for name in tree.roots
+            if name not in there
+        ]
 
     def _model(
         self, place: Place, kind: str, size: int | None = None, when: datetime | None = None

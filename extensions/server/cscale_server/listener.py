@@ -8,7 +8,8 @@ A second, loopback-only HTTP listener answers
 
 both only to who can read the 0600 token file. It keeps nothing itself: credentials come from the
 hub's broker through :class:`cscale_core.identity.tokens.BrokerTokens`, which holds them in memory
-for 80 % of their life and asks for them once at a time.
+for a minute and asks for them once at a time. While others may enter the server the broker refuses,
+and so does this endpoint (409).
 
 The address outlives the server: the next one takes the same port and the same name of the token
 file where it can, so that an application that runs on (Spark on this machine) is answered again.

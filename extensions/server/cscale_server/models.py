@@ -106,7 +106,7 @@ class MountStatus(BaseModel):
     prefix: str
     access: Literal["ro", "rw"]
     state: Literal["ok", "starting", "stalled", "off"]
-    detail: str = Field(description="Why the state is not ok; empty when it is.")
+    detail: str = Field(description="Why the state is not ok, or how it is written.")
 
 
 class Status(BaseModel):

@@ -1,5 +1,8 @@
 """The user's buckets as folders: one ``rclone mount`` per grant, watched and put right.
 
+A grant inside another one is seen through that one's mount: nothing can be mounted below a folder
+that is read-only. What the user publishes is such a place.
+
 Nothing here ever waits for a mounted folder on the event loop. Whether a folder is mounted is
 read from ``/proc/self/mountinfo``; whether rclone answers is asked in a thread with a time limit.
 A mount whose rclone died or does not answer is taken away (``fusermount3 -uz``) and made again,
@@ -35,6 +38,7 @@ from typing import Literal, TypeVar
 import httpx
 
 from cscale_core.site import Grant, Site
+from cscale_server.shared_folder import make_links
 
 MountState = Literal["ok", "starting", "stalled", "off"]
 
@@ -562,6 +566,21 @@ async def _fusermount(path: Path, log: Logger) -> None:
         log.warning("%s was not unmounted: %s", path, stderr.decode("utf-8", "replace").strip())
 
 
+def _includes(one: Grant, other: Grant) -> bool:
+    return one.bucket == other.bucket and other.prefix.startswith(one.prefix)
+
+
+def _status_inside(grant: Grant, mount: Mount) -> GrantStatus:
+    """The state of a grant that is seen through the mount of another."""
+    path = mount.path / grant.prefix[len(mount.grant.prefix) :].strip("/")
+    detail = mount.detail
+    if mount.grant.access == "ro" and grant.access == "rw" and not detail:
+        detail = "read here; written by publishing, in the file browser, or by its s3:// address"
+    return GrantStatus(
+        str(path), grant.bucket, grant.prefix, mount.grant.access, mount.state, detail
+    )
+
+
 class Mounts:
     """All grants of the user: ``fuse`` mounts where that is possible, else what stands in.
 
@@ -582,6 +601,7 @@ class Mounts:
         self._environment = environment
         self._log = log or getLogger(__name__)
         self._reason = ""
+        self._inside: dict[Grant, Mount] = {}
         self.mounts: list[Mount] = []
 
     @property
@@ -602,7 +622,10 @@ class Mounts:
     def status(self) -> list[GrantStatus]:
         """The state of every grant."""
         if self.mounts:
-            return [mount.status() for mount in self.mounts]
+            return [
+                *(mount.status() for mount in self.mounts),
+                *(_status_inside(grant, mount) for grant, mount in self._inside.items()),
+            ]
         detail = self._reason or "not mounted; shown in the file browser"
         return [
             GrantStatus(
@@ -633,11 +656,18 @@ class Mounts:
             self._log.info("Taking away a mount that was left behind: %s", path)
             await _fusermount(path, self._log)
         # Outer folders first: a grant may lie inside another.
-        grants = sorted(self._site.grants, key=lambda grant: (grant.bucket, grant.prefix))
-        for grant in grants:
+        for grant in sorted(self._site.grants, key=lambda grant: (grant.bucket, grant.prefix)):
+            outer = next((mount for mount in self.mounts if _includes(mount.grant, grant)), None)
+            if outer is not None:
+                self._inside[grant] = outer
+                continue
             mount = Mount(grant, self._site, self._folder, self._environment, self._log)
             self.mounts.append(mount)
             mount.start()
+        try:
+            await in_thread(lambda: make_links(Path.home(), self._site), PROBE_LIMIT)
+        except OSError as error:  # TimeoutError is one
+            self._log.warning("There are no links in the folder of shared notebooks: %s", error)
 
     async def refresh(self) -> None:
         """Let every mount show what was written to the buckets past it."""

@@ -1,38 +1,48 @@
-"""Login with EGI Check-in, and tokens that are renewed before they end.
+"""Login with EGI Check-in.
 
-A thin subclass of :class:`GenericOAuthenticator`: state, PKCE and the code flow are its, here are
-only discovery, verification of the ID token, the user's name and groups, and the renewal of
-tokens. Who may come in is decided by virtual organisations alone: a person with none that this
-hub accepts gets a page that says so.
-
-Renewal. JupyterHub asks :meth:`CheckinAuthenticator.refresh_user` at most once per request, but
-for many requests at the same time; refresh tokens are rotated, so the second use of one would end
-the session. Therefore one renewal at a time per user, under a lock, with auth_state read again
-inside it. An answer ``invalid_grant`` means a new login; an outage of the provider changes nothing
-until the access token ends.
+A thin subclass of :class:`GenericOAuthenticator`: state, PKCE and the way of the browser are its;
+here are the nonce, the pages for what can go wrong, and the person's name and groups. Talking to
+the provider is :mod:`cscale_hub.auth.provider`, keeping a login good is
+:mod:`cscale_hub.auth.keeping`. Who may come in is decided by virtual organisations alone: a person
+with none that this hub accepts gets a page that says how to enrol.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
+from jupyterhub.apihandlers.users import UserServerAPIHandler
+from jupyterhub.handlers.pages import SpawnHandler
 from oauthenticator.generic import GenericOAuthenticator
-from oauthenticator.oauth2 import OAuthLoginHandler
-from tornado.httpclient import HTTPClientError
+from oauthenticator.oauth2 import OAuthCallbackHandler, OAuthLoginHandler, OAuthLogoutHandler
 from tornado.httputil import HTTPHeaders
 from tornado.web import HTTPError
 from traitlets import Float, Int, List, Unicode
 
-from cscale_core.identity.entitlements import VORule, parse, vo_roles
+from cscale_core.identity.entitlements import VORule, parse
 from cscale_core.identity.slug import user_slug
-from cscale_hub.auth.oidc import Endpoints, KeySet, TokenError, nonce_for, verified_claims
-from cscale_hub.vos import group_names, vo_names
+from cscale_hub.auth.keeping import Keeper, Terms
+from cscale_hub.auth.login import USERINFO, entitlements, groups_of, new_login
+from cscale_hub.auth.oidc import TokenError, nonce_for
+from cscale_hub.auth.provider import Provider, ProviderError, Refused
+from cscale_hub.broker.logins import HANDLERS
+from cscale_hub.vos import vo_names
 
-_RETRY_SECONDS = 0.5
+_REQUEST_SECONDS = 10.0
+# Their requests offer profiles and start servers, by the groups of this moment.
+_STARTING_SERVERS = (SpawnHandler, UserServerAPIHandler)
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedVO:
+    """What the page for people without an accepted VO says of each of them."""
+
+    name: str
+    title: str
+    enrolment_url: str
 
 
 class NoAcceptedVO(HTTPError):
@@ -41,13 +51,26 @@ class NoAcceptedVO(HTTPError):
     The template ``403.html`` shows ``memberships``, ``accepted`` and ``enrolment_url``.
     """
 
-    def __init__(self, memberships: list[str], accepted: list[str], enrolment_url: str) -> None:
+    def __init__(
+        self, memberships: list[str], accepted: Sequence[AcceptedVO], enrolment_url: str
+    ) -> None:
         super().__init__(403, "no accepted virtual organisation")
         self.memberships = memberships
         self.accepted = accepted
         self.enrolment_url = enrolment_url
         self.jupyterhub_message = (
             "You are signed in, but none of your virtual organisations may use this hub."
+        )
+
+
+class LoginRefused(HTTPError):
+    """The provider refused the login, or what it said about it is not true."""
+
+    def __init__(self, label: str, reason: str) -> None:
+        super().__init__(403, reason)
+        self.jupyterhub_message = (
+            f"{label} did not confirm this login. Nothing was stored. Sign in again; if it happens "
+            "once more, tell the operator of this hub when it was."
         )
 
 
@@ -83,10 +106,30 @@ class CheckinLoginHandler(OAuthLoginHandler):  # type: ignore[misc]
         super().authorize_redirect(*args, extra_params=extra, **kwargs)
 
 
+class CheckinCallbackHandler(OAuthCallbackHandler):  # type: ignore[misc]
+    """The way back from the provider."""
+
+    def check_error(self) -> None:
+        """Tell that there was an error, in words of ours: anybody can make such an address."""
+        if self.get_argument("error", ""):
+            raise LoginRefused(self.authenticator.login_service, "the provider reports an error")
+
+
+class CheckinLogoutHandler(OAuthLogoutHandler):  # type: ignore[misc]
+    """Ends the login at the provider too."""
+
+    async def handle_logout(self) -> None:
+        await super().handle_logout()
+        if self.current_user is not None:
+            await self.authenticator.logged_out(self.current_user)
+
+
 class CheckinAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
     """EGI Check-in, or anything shaped like it."""
 
     login_handler = CheckinLoginHandler
+    callback_handler = CheckinCallbackHandler
+    logout_handler = CheckinLogoutHandler
 
     issuer = Unicode(help="Issuer URL; endpoints come from its discovery document.").tag(
         config=True
@@ -94,9 +137,31 @@ class CheckinAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
     vo_rules: list[VORule] = List(
         help="Rules (cscale_core.identity.entitlements.VORule) of the accepted VOs."
     ).tag(config=True)
+    accepted_vos: list[AcceptedVO] = List(help="The accepted VOs as people are told of them.").tag(
+        config=True
+    )
     enrolment_url = Unicode(help="Where a person learns how to join a VO.").tag(config=True)
     refresh_ahead = Int(
-        420, help="Seconds before the end of an access token at which it is renewed."
+        1500,
+        help="Seconds before the end of an access token at which it is renewed; a short one after "
+        "a third of its life.",
+    ).tag(config=True)
+    membership_interval = Float(
+        300.0,
+        help="Seconds between two looks at a person's membership; each start of a server "
+        "looks too.",
+    ).tag(config=True)
+    outage_grace = Float(
+        900.0,
+        help="Seconds after the end of its access token for which a session is kept while the "
+        "provider is out of reach.",
+    ).tag(config=True)
+    longest_pause = Float(
+        60.0, help="Seconds for which a provider that does not answer is left alone at most."
+    ).tag(config=True)
+    patience = Float(
+        3.0,
+        help="Seconds for which a request waits for the provider; what was begun goes on.",
     ).tag(config=True)
     discovery_timeout = Float(15.0, help="Seconds for which discovery is tried again.").tag(
         config=True
@@ -104,120 +169,75 @@ class CheckinAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._endpoints: Endpoints | None = None
-        self._discovering = asyncio.Lock()
-        self._keys = KeySet(self._get_json)
-        self._locks: dict[str, asyncio.Lock] = {}
-
-    async def _get_json(self, url: str) -> Any:
-        return await self.httpfetch(
-            url, label="asking the identity provider", method="GET", request_timeout=10.0
+        options = {
+            "connect_timeout": _REQUEST_SECONDS,
+            "request_timeout": _REQUEST_SECONDS,
+            "validate_cert": self.validate_server_cert,
+            **self.http_request_kwargs,
+        }
+        self._provider = Provider(
+            self.issuer,
+            self.client_id,
+            self.client_secret,
+            fetch=partial(self.httpfetch, **options),
+            patience=self.discovery_timeout,
         )
+        terms = Terms(
+            rules=tuple(self.vo_rules),
+            scope=" ".join(self.scope),
+            ahead=self.refresh_ahead,
+            interval=self.membership_interval,
+            grace=self.outage_grace,
+            longest_pause=self.longest_pause,
+            patience=self.patience,
+        )
+        self._keeper = Keeper(self._provider, terms, self.log)
 
-    async def discover(self, *, again: bool = False) -> Endpoints:
-        """The provider's endpoints; asked for until they are there or the time is over.
+    async def discover(self, *, again: bool = False) -> None:
+        """Have the address that people are sent to.
 
-        The issuer of the local federation starts at the same time as the hub.
-
-        :param again: ask also when they are known already.
-        :raises ProviderUnavailable: when it does not answer, or as another issuer.
+        :param again: ask also when it is known already.
+        :raises ProviderUnavailable: when the provider does not answer, or as another issuer.
         """
-        if self._endpoints is not None and not again:
-            return self._endpoints
-        url = self.issuer.rstrip("/") + "/.well-known/openid-configuration"
-        until = time.monotonic() + self.discovery_timeout
-        async with self._discovering:
-            while True:
-                try:
-                    found = Endpoints.from_discovery(await self._get_json(url), self.issuer)
-                    break
-                except TokenError as error:
-                    self.log.error("The provider %s is not itself: %s", self.issuer, error)
-                    raise ProviderUnavailable(self.login_service) from error
-                except (OSError, ValueError, HTTPClientError) as error:
-                    if time.monotonic() > until:
-                        self.log.error("No discovery document from %s: %s", self.issuer, error)
-                        raise ProviderUnavailable(self.login_service) from error
-                await asyncio.sleep(_RETRY_SECONDS)
-            self.authorize_url = found.authorization
-            self.token_url = found.token
-            self.userdata_url = found.userinfo
-            self._endpoints = found
-        return found
+        try:
+            self.authorize_url = (await self._provider.discover(again=again)).authorization
+        except ProviderError as error:
+            self.log.error("No discovery document of %s: %s", self.issuer, error)
+            raise ProviderUnavailable(self.login_service) from error
 
     async def authenticate(
         self, handler: Any, data: dict[str, Any] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """Finish the code flow: code for tokens, tokens for a person, a person for groups."""
-        endpoints = await self.discover()
-        parameters = self.build_access_tokens_request_params(handler, data)
-        nonce = nonce_for(parameters["code_verifier"])
+        """Finish the code flow: code for tokens, tokens for a person, a person for groups.
+
+        :returns: JupyterHub's model of the user; nobody is an administrator by login.
+        :raises LoginRefused: when it is not a valid login.
+        :raises ProviderUnavailable: when the provider does not answer.
+        """
+        given = self.build_access_tokens_request_params(handler, data)
+        form = {name: given[name] for name in ("grant_type", "code", "redirect_uri")}
+        verifier = given["code_verifier"]
         try:
-            tokens = await self.get_token_info(handler, parameters)
-            claims = await self._claims(tokens, endpoints, nonce)
-            userinfo = await self._userinfo(tokens, claims["sub"])
-        except TokenError as error:
+            tokens = await self._provider.redeem({**form, "code_verifier": verifier})
+            claims = await self._provider.claims(tokens, nonce_for(verifier))
+            userinfo = await self._provider.userinfo(tokens["access_token"], claims["sub"])
+        except (TokenError, Refused) as error:
             self.log.warning("Login refused: %s", error)
-            raise HTTPError(403, "The answer of the identity provider is not valid") from error
-        except HTTPClientError as error:
-            if 400 <= error.code < 500:
-                raise HTTPError(403, "The identity provider refused this login") from error
+            raise LoginRefused(self.login_service, "not a valid login") from error
+        except ProviderError as error:
+            self.log.error("A login could not be finished: %s", error)
             raise ProviderUnavailable(self.login_service) from error
-        except OSError as error:
-            raise ProviderUnavailable(self.login_service) from error
-        return self._model(self._state(tokens, claims, userinfo))
-
-    async def _claims(
-        self, tokens: dict[str, Any], endpoints: Endpoints, nonce: str | None
-    ) -> dict[str, Any]:
-        if not isinstance(tokens.get("id_token"), str):
-            raise TokenError("the provider sent no ID token")
-        return await verified_claims(
-            tokens["id_token"],
-            keys=self._keys,
-            jwks_url=endpoints.jwks,
-            issuer=self.issuer,
-            client_id=self.client_id,
-            nonce=nonce,
-        )
-
-    async def _userinfo(self, tokens: dict[str, Any], subject: str) -> dict[str, Any]:
-        """Userinfo, where Check-in tells entitlements; it must be about the same person."""
-        userinfo = await self.token_to_user({"token_type": "Bearer", **tokens})
-        if not isinstance(userinfo, dict) or userinfo.get("sub") != subject:
-            # Core 1.0 section 5.3.2: else tokens of two persons could be mixed.
-            raise TokenError("userinfo is about another person than the ID token")
-        return userinfo
-
-    def _state(
-        self, tokens: dict[str, Any], claims: dict[str, Any], userinfo: dict[str, Any]
-    ) -> dict[str, Any]:
-        """What is kept, encrypted, in auth_state."""
-        lifetime = tokens.get("expires_in")
-        scope = tokens.get("scope", "")
+        login = new_login(tokens, claims["sub"], userinfo, self.refresh_ahead)
         return {
-            "access_token": tokens["access_token"],
-            "refresh_token": tokens.get("refresh_token"),
-            "id_token": tokens.get("id_token"),
-            "scope": scope.split() if isinstance(scope, str) else list(scope),
-            "token_type": tokens.get("token_type", "Bearer"),
-            "expires_at": int(time.time()) + int(lifetime if lifetime is not None else 3600),
-            "sub": claims["sub"],
-            "display_name": str(userinfo.get("name") or userinfo.get("preferred_username") or ""),
-            self.user_auth_state_key: userinfo,
-        }
-
-    def _roles(self, state: dict[str, Any]) -> dict[str, frozenset[str]]:
-        return vo_roles(entitlements(state[self.user_auth_state_key]), self.vo_rules)
-
-    def _model(self, state: dict[str, Any]) -> dict[str, Any]:
-        """JupyterHub's model of the user: nobody is an administrator by login."""
-        return {
-            "name": user_slug(state["sub"]),
+            "name": user_slug(login["sub"]),
             "admin": None,
-            "auth_state": state,
-            "groups": sorted(group_names(self._roles(state))),
+            "auth_state": login,
+            "groups": groups_of(login, self.vo_rules),
         }
+
+    def get_handlers(self, app: Any) -> list[Any]:
+        """The handlers of the login, and the one by which the broker reads it."""
+        return [*super().get_handlers(app), *HANDLERS]
 
     async def check_allowed(self, username: str, auth_model: dict[str, Any] | None) -> bool:
         """Only members of an accepted VO come in.
@@ -226,129 +246,26 @@ class CheckinAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
         """
         if auth_model is None:
             return False
+        login = auth_model["auth_state"]
         if vo_names(auth_model.get("groups") or ()):
+            self._keeper.logged_in(username, login)
             return True
-        userinfo = auth_model["auth_state"][self.user_auth_state_key]
-        parsed = [membership for value in entitlements(userinfo) if (membership := parse(value))]
+        await self._keeper.revoke(login)  # nothing is kept, here or there
+        parsed = map(parse, entitlements(login[USERINFO]))
         raise NoAcceptedVO(
-            memberships=sorted({membership.group for membership in parsed}),
-            accepted=sorted(rule.name for rule in self.vo_rules),
+            memberships=sorted({membership.group for membership in parsed if membership}),
+            accepted=sorted(self.accepted_vos, key=lambda vo: vo.name),
             enrolment_url=self.enrolment_url,
         )
 
-    async def refresh_user(self, user: Any, handler: Any = None, **kwargs: Any) -> Any:
-        """Look at the user's membership again, and renew the access token when it is time.
+    async def refresh_user(self, user: Any, handler: Any = None, **kwargs: Any) -> bool:
+        """Whether the session goes on; see :meth:`cscale_hub.auth.keeping.Keeper.look`."""
+        return await self._keeper.look(user, at_once=isinstance(handler, _STARTING_SERVERS))
 
-        :returns: True when nothing changed or the provider is out of reach, False when only a
-            login helps, else the user's new groups.
-        """
-        lock = self._locks.setdefault(user.name, asyncio.Lock())
-        async with lock:
-            state = await user.get_auth_state()
-            if not state or not state.get("sub"):
-                return False
-            left = state["expires_at"] - time.time()
-            try:
-                soon = left < self.refresh_ahead
-                current = await (self._renewed(state) if soon else self._looked_again(state))
-                if current is None:
-                    self.log.info("The session of %s at the provider has ended", user.name)
-                    return False
-                if current["access_token"] != state["access_token"]:
-                    # Saved inside the lock: the old refresh token is worth nothing any more.
-                    await user.save_auth_state(current)
-                state = current
-            except (OSError, ValueError, HTTPError, HTTPClientError, TokenError) as error:
-                ended = left <= 0
-                self.log.warning(
-                    "Tokens of %s cannot be checked (%s): %s",
-                    user.name,
-                    "login needed" if ended else "kept for now",
-                    error,
-                )
-                return not ended
-            groups = sorted(group_names(self._roles(state)))
-            if not vo_names(groups):
-                self.log.info("%s is in no accepted VO any more", user.name)
-                return False
-        # Without auth_state: JupyterHub then keeps the one saved above.
-        return {"name": user.name, "admin": None, "groups": groups}
+    async def logged_out(self, user: Any) -> None:
+        """See :meth:`cscale_hub.auth.keeping.Keeper.logged_out`."""
+        await self._keeper.logged_out(user)
 
-    async def _looked_again(self, state: dict[str, Any]) -> dict[str, Any] | None:
-        """The state with fresh userinfo; None when the provider does not take the token."""
-        await self.discover()
-        try:
-            userinfo = await self._userinfo(state, state["sub"])
-        except HTTPClientError as error:
-            if error.code in (401, 403):
-                return await self._renewed(state)
-            raise
-        return {**state, self.user_auth_state_key: userinfo}
-
-    async def _renewed(self, state: dict[str, Any]) -> dict[str, Any] | None:
-        """New tokens for the refresh token; None when the provider refuses it.
-
-        :raises OSError, HTTPClientError, HTTPError: when the provider is out of reach.
-        :raises TokenError: when its answer cannot be believed.
-        """
-        refresh_token = state.get("refresh_token")
-        if not refresh_token:
-            return None
-        endpoints = await self.discover()
-        parameters = {
-            **self.build_refresh_token_request_params(refresh_token),
-            # Check-in wants it here too (its documentation, "Refresh request").
-            "scope": " ".join(self.scope),
-        }
-        try:
-            tokens = await self.httpfetch(
-                endpoints.token,
-                label="renewing tokens",
-                method="POST",
-                headers=self.build_token_info_request_headers(),
-                body=urlencode(parameters).encode(),
-            )
-        except HTTPClientError as error:
-            if 400 <= error.code < 500 and _oauth_error(error) == "invalid_grant":
-                return None
-            raise
-        if not isinstance(tokens, dict) or "access_token" not in tokens:
-            raise TokenError("the provider sent no access token")
-        tokens = {
-            "id_token": state.get("id_token"),
-            **tokens,
-            # Not every answer brings a new one; then the old one stays good.
-            "refresh_token": tokens.get("refresh_token") or refresh_token,
-        }
-        claims = {"sub": state["sub"]}
-        if tokens["id_token"] != state.get("id_token"):
-            claims = await self._claims(tokens, endpoints, None)
-            if claims["sub"] != state["sub"]:
-                raise TokenError("the renewed ID token is about another person")
-        try:
-            userinfo = await self._userinfo(tokens, state["sub"])
-        except (OSError, HTTPClientError) as error:
-            # The rotated refresh token must not be lost because of userinfo.
-            self.log.warning("No userinfo after renewal, the last one is kept: %s", error)
-            userinfo = state[self.user_auth_state_key]
-        return self._state(tokens, claims, userinfo)
-
-
-def entitlements(userinfo: dict[str, Any]) -> list[str]:
-    """Both spellings Check-in uses; anything that is not a string is left out."""
-    found: list[str] = []
-    for claim in ("eduperson_entitlement", "entitlements"):
-        values = userinfo.get(claim) or []
-        found.extend(value for value in ([values] if isinstance(values, str) else values))
-    return [value for value in found if isinstance(value, str)]
-
-
-def _oauth_error(error: HTTPClientError) -> str:
-    """The ``error`` member of an OAuth error answer (RFC 6749 section 5.2), else nothing."""
-    if error.response is None:
-        return ""
-    try:
-        body = json.loads(error.response.body)
-    except ValueError:
-        return ""  # an answer, but not in the shape of the RFC
-    return str(body.get("error", "")) if isinstance(body, dict) else ""
+    async def post_spawn_stop(self, user: Any, spawner: Any) -> None:
+        """See :meth:`cscale_hub.auth.keeping.Keeper.server_stopped`."""
+        await self._keeper.server_stopped(user, spawner)

@@ -36,6 +36,8 @@ def main() -> int:
         port=config.port,
         log_config=None,
         server_header=False,
+        # Longer than clients keep a connection (httpx: 5 s): else it is closed as it is used again.
+        timeout_keep_alive=30,
         timeout_graceful_shutdown=3,
     )
     return 0

@@ -14,19 +14,18 @@ import httpx
 from fastapi import APIRouter, FastAPI, Header, Query
 from fastapi.exceptions import RequestValidationError
 from fastapi.requests import Request as HTTPRequest
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from cscale_hub.audit import AuditLog
 from cscale_hub.broker.config import BrokerConfig
 from cscale_hub.broker.errors import BrokerError, InvalidInputError, LoginRequiredError
-from cscale_hub.broker.exchange import TokenExchange
+from cscale_hub.broker.exchange import SameToken, TokenExchange
 from cscale_hub.broker.hub import Hub
 from cscale_hub.broker.issue import Broker, Request
-from cscale_hub.broker.sts import StaticKeys, WebIdentity
+from cscale_hub.broker.sts import RoleAssumer
+from cscale_hub.metrics import exposition
 from cscale_hub.settings import SettingsError
-from cscale_hub.storage import VOStorage
-from cscale_hub.vos import load_vos
 
 log = logging.getLogger("cscale_hub.broker")
 
@@ -55,18 +54,14 @@ def make_broker(
         raise SettingsError(f"The broker cannot start: {error}") from error
     if not secret:
         raise SettingsError(f"{config.client_secret_file} is empty")
-    vos = load_vos(config.vos_file)
-    s3: WebIdentity | StaticKeys
-    if config.s3.static_key_file is not None and config.s3.mode == "static":
-        s3 = StaticKeys(config.s3.static_key_file)
-    else:
-        s3 = WebIdentity(http, config.s3.endpoint, config.s3.role_arn)
+    exchange: TokenExchange | SameToken = SameToken()
+    if config.token_exchange:
+        exchange = TokenExchange(http, config.token_url, config.client_id, secret)
     return Broker(
         config,
         hub=Hub(http, environment["JUPYTERHUB_API_URL"], environment["JUPYTERHUB_API_TOKEN"]),
-        exchange=TokenExchange(http, config.token_url, config.client_id, secret),
-        s3=s3,
-        vos=[VOStorage(name, vo.bucket) for name, vo in vos.vos.items()],
+        exchange=exchange,
+        sts=RoleAssumer(http, config.s3.sts_endpoint or config.s3.endpoint, config.s3.role_arn),
         audit=audit,
     )
 
@@ -103,6 +98,13 @@ def create_app(
         openapi_url=None,
     )
     app.include_router(_routes(broker), prefix=config.prefix)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """For Prometheus, at the broker's own port: the proxy leads to the prefix only."""
+        content, media_type = exposition()
+        return Response(content, media_type=media_type)
+
     _handle_errors(app)
     return app
 

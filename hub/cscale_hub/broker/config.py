@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from cscale_hub.settings import HttpUrl
+from cscale_hub.vo_model import VOFile
 
 Audience = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 
@@ -22,29 +23,34 @@ class _Model(BaseModel):
 class S3Access(_Model):
     """How S3 credentials are made.
 
-    ``web-identity``: AssumeRoleWithWebIdentity with a session policy per user. ``static``: one key
-    pair from a file for everybody, for stores without STS; the store cannot tell users apart then,
-    so it must hold nothing that one user may not see.
+    ``web-identity``: AssumeRoleWithWebIdentity, a token of the person for STS, and a session policy
+    per user. ``assume-role``: AssumeRole with a key pair of the broker's own, and the same session
+    policy, for stores that do not know the identity provider. ``static``: one key pair for
+    everybody, for stores without STS; the store cannot tell users apart then, so it must hold
+    nothing that one user may not see.
     """
 
-    mode: Literal["web-identity", "static"] = "web-identity"
+    mode: Literal["web-identity", "assume-role", "static"] = "web-identity"
     endpoint: HttpUrl
+    sts_endpoint: HttpUrl | None = Field(default=None, description="None: the same as endpoint.")
     region: str = "us-east-1"
     audience: Audience = "s3"
     role_arn: str = ""
     duration: int = Field(
-        default=3600, ge=1200, le=43200, description="Seconds asked for; at most what the token has"
+        default=3600, ge=1200, le=3600, description="Seconds asked for; at most what the token has"
     )
-    static_key_file: Path | None = Field(
-        default=None, description="JSON {access_key_id, secret_access_key}, mode 0600."
+    key_file: Path | None = Field(
+        default=None,
+        description="JSON {access_key_id, secret_access_key}, mode 0600: who assumes the role, or "
+        "the static pair.",
     )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.mode == "web-identity" and not self.role_arn:
-            raise ValueError("web-identity needs role_arn")
-        if self.mode == "static" and self.static_key_file is None:
-            raise ValueError("static needs static_key_file")
+        if self.mode != "static" and not self.role_arn:
+            raise ValueError(f"{self.mode} needs role_arn")
+        if self.mode != "web-identity" and self.key_file is None:
+            raise ValueError(f"{self.mode} needs key_file")
         return self
 
 
@@ -65,13 +71,15 @@ class BrokerConfig(_Model):
     token_url: HttpUrl = Field(description="The identity provider's token endpoint.")
     client_id: str = Field(min_length=1, description="The hub's client: tokens are its to exchange")
     client_secret_file: Path
+    token_exchange: bool = Field(
+        default=True,
+        description="Whether the provider exchanges tokens (RFC 8693). If not, servers get the "
+        "token that the hub has, as it is, whatever audience they name.",
+    )
     audiences: tuple[Audience, ...] = ("openeo", "catalogue")
     s3: S3Access
-    vos_file: Path | None = Field(default=None, description="None: the demonstration's VOs.")
+    vos: VOFile
     audit_log: Path
-    refuse_shared: bool = Field(
-        default=True, description="Give nothing while any server of the user is shared."
-    )
     rate_limit: RateLimit = RateLimit()
     minimum_life: int = Field(
         default=1200,
@@ -89,5 +97,10 @@ class BrokerConfig(_Model):
             raise ValueError(
                 f"tokens for {self.s3.audience!r} stay here: with one a user could ask STS for "
                 "credentials without a session policy"
+            )
+        if self.s3.mode == "web-identity" and self.audiences and not self.token_exchange:
+            raise ValueError(
+                "without token_exchange users would get the very token that STS takes, and with it "
+                "credentials without a session policy: use assume-role, or offer no audiences"
             )
         return self

@@ -11,17 +11,21 @@ class BrokerError(Exception):
     :param message: what happened, in one sentence, without secrets.
     :param hint: what the user or operator can do.
     :param retry_after: seconds after which the same request may succeed.
+    :param user: whom it is about, where that is known before anything is decided.
     """
 
     code = "internal"
     status = 500
     retryable = False
 
-    def __init__(self, message: str, *, hint: str = "", retry_after: float = 0) -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", retry_after: float = 0, user: str = ""
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.retry_after = retry_after
+        self.user = user
 
     def body(self, request_id: str) -> dict[str, Any]:
         """``{code, message, hint, retryable, request_id}``."""

@@ -1,13 +1,13 @@
-"""Token exchange at the identity provider (RFC 8693): one audience instead of the hub's own."""
+"""Tokens for one audience instead of the hub's own (RFC 8693), where the provider makes them."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
+from cscale_hub.broker.access_token import AccessToken
 from cscale_hub.broker.errors import LoginRequiredError, UpstreamDownError, UpstreamRefusalError
 
 _GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -18,16 +18,12 @@ _ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - 
 _ENDED = frozenset({"invalid_request", "invalid_grant", "invalid_token"})
 
 
-@dataclass(frozen=True, slots=True)
-class AccessToken:
-    """A token for one audience; ``expires`` in seconds since the epoch."""
+class SameToken:
+    """Where the provider exchanges nothing: the token that the hub has, as it is."""
 
-    value: str
-    expires: float
-
-    def __repr__(self) -> str:
-        """Without the token."""
-        return f"AccessToken(expires={self.expires!r})"
+    async def exchange(self, login: AccessToken, audience: str) -> AccessToken:
+        """The token of the login itself."""
+        return login
 
 
 class TokenExchange:
@@ -40,16 +36,16 @@ class TokenExchange:
         self._token_url = token_url
         self._client = httpx.BasicAuth(client_id, client_secret)
 
-    async def exchange(self, subject_token: str, audience: str) -> AccessToken:
+    async def exchange(self, login: AccessToken, audience: str) -> AccessToken:
         """A token with exactly this audience.
 
-        :raises LoginRequiredError: when the subject token is not valid any more.
+        :raises LoginRequiredError: when the login's token is not valid any more.
         :raises UpstreamRefusalError: when the provider refuses the client or the audience.
         :raises UpstreamDownError: when the provider does not answer.
         """
         form = {
             "grant_type": _GRANT,
-            "subject_token": subject_token,
+            "subject_token": login.value,
             "subject_token_type": _ACCESS_TOKEN,
             "requested_token_type": _ACCESS_TOKEN,
             "audience": audience,

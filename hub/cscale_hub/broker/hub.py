@@ -1,7 +1,7 @@
-"""What the broker asks JupyterHub: who a token is, what the hub knows of the user, who shares.
+"""What the broker asks JupyterHub: who a token is, and what the hub knows of the user.
 
-REST API of JupyterHub 6.1: ``GET /user``, ``GET /users/{name}`` (``auth_state`` with the scope
-``admin:auth_state``), ``GET /shares/{owner}`` (scope ``read:shares``).
+``GET /user`` of JupyterHub's REST API, with the token of the one who asks, and
+``GET /cscale/logins/{name}`` (:mod:`cscale_hub.broker.logins`) with the broker's own.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from urllib.parse import quote
 
 import httpx
 
+from cscale_hub.broker.access_token import AccessToken
 from cscale_hub.broker.errors import (
     ForbiddenError,
     LoginRequiredError,
     UpstreamDownError,
     UpstreamRefusalError,
 )
-from cscale_hub.vos import GROUP_PREFIX
-
-SCOPE = "custom:cscale-broker:use"
+from cscale_hub.broker.scopes import READ_SCOPE, SCOPE
+from cscale_hub.vos import roles_in_groups
 
 _LOG_IN = "Log in to the hub again."
 
@@ -36,15 +36,17 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What the hub knows of the caller's user. ``access_token`` is the identity provider's."""
+    """What the hub knows of the caller's user.
 
-    access_token: str
+    ``login`` is the identity provider's access token. ``server_vo`` is the VO the asking server was
+    started for, empty when the hub does not tell; ``shared_vos`` are those of the user's servers
+    that others may enter.
+    """
+
+    login: AccessToken
     vo_roles: dict[str, frozenset[str]]
-    shared: bool
-
-    def __repr__(self) -> str:
-        """Without the token."""
-        return f"Person(vo_roles={self.vo_roles!r}, shared={self.shared!r})"
+    server_vo: str = ""
+    shared_vos: frozenset[str] = frozenset()
 
 
 class Hub:
@@ -83,35 +85,35 @@ class Hub:
         raise ForbiddenError(
             "This token may not ask for credentials.",
             hint="Only the token that the hub gave to your server is accepted.",
+            user=name,
         )
 
-    async def person(self, name: str, *, with_shares: bool) -> Person:
-        """The user's access token, VO roles and whether a server of theirs is shared.
+    async def person(self, name: str, server: str = "") -> Person:
+        """The user's access token, VO roles, and what of theirs is shared.
 
+        :param server: the name of the server that asks.
         :raises LoginRequiredError: when the hub keeps no login of this user.
         :raises UpstreamRefusalError: when the broker's own token may not read this.
         """
-        model = _model(self._allowed(await self._get(f"/users/{quote(name, safe='')}", self._own)))
-        if "auth_state" not in model:
-            raise UpstreamRefusalError(
-                "The hub does not show the broker the users' logins.",
-                hint="Give the service the scope admin:auth_state and enable auth_state.",
-            )
-        state = model["auth_state"]
-        token = state.get("access_token") if isinstance(state, dict) else None
-        if not isinstance(token, str) or not token:
-            raise LoginRequiredError("Your login has ended.", hint=_LOG_IN)
-        shared = with_shares and await self._shared(name)
-        return Person(token, roles_of(model.get("groups", ())), shared)
-
-    async def _shared(self, name: str) -> bool:
-        path = f"/shares/{quote(name, safe='')}"
+        path = f"/cscale/logins/{quote(name, safe='')}"
         model = _model(self._allowed(await self._get(path, self._own)))
-        listed, pages = model.get("items"), model.get("_pagination")
-        if not isinstance(listed, list):
-            raise UpstreamRefusalError("The hub's list of shares cannot be read.")
-        # A page can be empty and not the last: expired shares are counted and then left out.
-        return bool(listed) or bool(isinstance(pages, dict) and pages.get("next"))
+        token, expires = model.get("access_token"), model.get("expires_at")
+        if not isinstance(token, str) or not token:
+            raise LoginRequiredError("Your login has ended.", hint=_LOG_IN, user=name)
+        servers, groups = model.get("servers"), model.get("groups")
+        if (
+            not isinstance(expires, int | float)
+            or not isinstance(groups, list)
+            or not isinstance(servers, dict)
+            or not all(isinstance(each, dict) for each in servers.values())
+        ):
+            raise UpstreamRefusalError("The hub's answer about the login cannot be read.")
+        return Person(
+            AccessToken(token, float(expires)),
+            {vo: held for vo, held in roles_in_groups(map(str, groups)).items() if vo and held},
+            str(servers.get(server, {}).get("vo") or ""),
+            frozenset(str(each.get("vo") or "") for each in servers.values() if each.get("shared")),
+        )
 
     def _allowed(self, answer: httpx.Response) -> httpx.Response:
         if answer.status_code == 404:
@@ -119,7 +121,7 @@ class Hub:
         if answer.status_code in (401, 403):
             raise UpstreamRefusalError(
                 "The hub refuses the broker.",
-                hint="The service needs the scopes read:users, admin:auth_state and read:shares.",
+                hint=f"The service needs the scope {READ_SCOPE}.",
             )
         return answer
 
@@ -134,21 +136,6 @@ class Hub:
         if answer.status_code >= 500 or answer.status_code == 429:
             raise UpstreamDownError("The hub cannot answer now.", retry_after=2)
         return answer
-
-
-def roles_of(groups: Any) -> dict[str, frozenset[str]]:
-    """VO roles from hub groups ``vo:NAME:ROLE``, as :func:`cscale_hub.vos.group_names` makes them.
-
-    The bare ``vo:NAME`` gives no role.
-    """
-    found: dict[str, set[str]] = {}
-    for group in groups:
-        if not isinstance(group, str) or not group.startswith(GROUP_PREFIX):
-            continue
-        name, separator, role = group.removeprefix(GROUP_PREFIX).partition(":")
-        if separator and name and role:
-            found.setdefault(name, set()).add(role)
-    return {name: frozenset(roles) for name, roles in found.items()}
 
 
 def _model(answer: httpx.Response) -> dict[str, Any]:

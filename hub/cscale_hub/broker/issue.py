@@ -1,8 +1,9 @@
 """What is given to whom: identity, limits, sharing, cache, audit, in this order.
 
-The rules: a caller is a user's server; nothing while a server of the user is shared; every
-hand-over and every refusal of a known user is on record; what is cached is bound to the login and
-the grants it was made for, so a new login or a changed membership never gets the old thing.
+The rules: a caller is a user's server; while others may enter a server of the user nothing is
+given of a VO that does not allow it (``tokens_while_shared`` in the VO file); every hand-over and
+every refusal of a known user is on record; what is cached is bound to the login and the grants it
+was made for, so a new login or a changed membership never gets the old thing.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Generic, Literal, TypeVar
 
 from cscale_hub.audit import AuditEvent, AuditLog
+from cscale_hub.auth.renewal import OneAtATime
+from cscale_hub.broker.access_token import AccessToken
 from cscale_hub.broker.config import STS_MINIMUM, BrokerConfig
 from cscale_hub.broker.errors import (
     BrokerError,
@@ -25,14 +28,23 @@ from cscale_hub.broker.errors import (
     SharedServerError,
     UpstreamDownError,
 )
-from cscale_hub.broker.exchange import AccessToken, TokenExchange
+from cscale_hub.broker.exchange import SameToken, TokenExchange
 from cscale_hub.broker.hub import Caller, Hub, Person
 from cscale_hub.broker.limits import RateLimiter
-from cscale_hub.broker.sts import S3Credentials, StaticKeys, WebIdentity
-from cscale_hub.storage import StorageError, VOStorage, grants, session_policy
+from cscale_hub.broker.sts import (
+    RoleAssumer,
+    S3Credentials,
+    Session,
+    read_keys,
+    static_credentials,
+)
+from cscale_hub.places import StorageError
+from cscale_hub.storage import grants, reachable, session_policy
 
 _FRESH = 0.8
-_LEAST = 30.0
+# Less is no use to anybody. More would be too much: the hub renews a login that lives a minute when
+# a part of it is over, and looks only now and then.
+_LEAST = 10.0
 _CACHED = 10_000
 
 T = TypeVar("T")
@@ -56,8 +68,7 @@ class _Known:
 class Once(Generic[T]):
     """A cache in which each key is made by one task, for which all who ask wait.
 
-    The task goes on when the one who asked first goes away. A failure is told to all who wait and
-    is not kept.
+    A failure is told to all who wait and is not kept.
 
     :param fresh: the part of its life for which a value is given again.
     """
@@ -66,7 +77,7 @@ class Once(Generic[T]):
         self._fresh = fresh
         self._clock = clock
         self._kept: dict[str, tuple[T, float]] = {}
-        self._making: dict[str, asyncio.Task[T]] = {}
+        self._making = OneAtATime()
 
     async def get(
         self, key: str, make: Callable[[], Awaitable[T]], expires: Callable[[T], float]
@@ -75,12 +86,7 @@ class Once(Generic[T]):
         kept = self._kept.get(key)
         if kept is not None and kept[1] > self._clock():
             return kept[0], True
-        task = self._making.get(key)
-        if task is None:
-            task = asyncio.ensure_future(self._make(key, make, expires))
-            self._making[key] = task
-            task.add_done_callback(lambda done: self._done(key, done))
-        return await asyncio.shield(task), False
+        return await self._making.run(key, lambda: self._make(key, make, expires)), False
 
     def forget(self, key: str) -> None:
         """Have the value made anew at the next question."""
@@ -96,17 +102,12 @@ class Once(Generic[T]):
         self._kept[key] = (value, now + self._fresh * (expires(value) - now))
         return value
 
-    def _done(self, key: str, task: asyncio.Task[T]) -> None:
-        self._making.pop(key, None)
-        if not task.cancelled():
-            task.exception()  # seen by whoever waits; if nobody does, it is not lost in a warning
-
 
 class Broker:
     """Answers ``/v1/token`` and ``/v1/s3``.
 
-    :param vos: the storage of every accepted VO.
-    :param s3: STS or the fixed keys, as the configuration says.
+    :param exchange: how a login becomes a token for one audience.
+    :param sts: gives the credentials of the role.
     """
 
     def __init__(
@@ -114,16 +115,18 @@ class Broker:
         config: BrokerConfig,
         *,
         hub: Hub,
-        exchange: TokenExchange,
-        s3: WebIdentity | StaticKeys,
-        vos: Sequence[VOStorage],
+        exchange: TokenExchange | SameToken,
+        sts: RoleAssumer,
         audit: AuditLog,
     ) -> None:
         self._config = config
         self._hub = hub
         self._exchange = exchange
-        self._s3 = s3
-        self._vos = tuple(vos)
+        self._sts = sts
+        self._vos = config.vos.storages()
+        self._open = frozenset(
+            name for name, vo in config.vos.vos.items() if vo.shared_notebooks.tokens_while_shared
+        )
         self._audit = audit
         self._limits = RateLimiter(config.rate_limit)
         self._known: Once[_Known] = Once(fresh=1.0)
@@ -142,10 +145,14 @@ class Broker:
             )
 
         async def give(caller: Caller, person: Person) -> tuple[dict[str, str], AuditEvent]:
-            async def make() -> AccessToken:
-                return await self._exchanged(request, caller, person, audience)
+            if person.shared_vos:
+                # A token cannot be narrowed to a VO: it opens all that the person may.
+                self._check_open(person.vo_roles)
 
-            key = _key(caller.user, audience, person.access_token)
+            async def make() -> AccessToken:
+                return await self._exchanged(request, person, audience)
+
+            key = _key(caller.user, audience, person.login.value)
             token, cached = await self._tokens.get(key, make, lambda made: made.expires)
             expires = _rfc3339(token.expires)
             body = {
@@ -177,7 +184,7 @@ class Broker:
             async def make() -> S3Credentials:
                 return await self._assumed(request, caller, person, policy)
 
-            key = _key(caller.user, policy, person.access_token)
+            key = _key(caller.user, policy, person.login.value)
             made, cached = await self._credentials.get(key, make, lambda each: each.expires)
             expires = _rfc3339(made.expires)
             body = {
@@ -206,33 +213,42 @@ class Broker:
         audience: str,
         give: Callable[[Caller, Person], Awaitable[tuple[dict[str, str], AuditEvent]]],
     ) -> dict[str, str]:
-        known = await self._recognise(request)
-        caller = known.caller
-        about = {
-            "server": caller.server,
-            "audience": audience,
-            "token_id": caller.token_id,
-            "request_id": request.request_id,
-        }
+        about = {"audience": audience, "request_id": request.request_id}
+        user = ""
         try:
-            self._limits.take(caller.user)
-            if known.person.shared:
-                raise SharedServerError(
-                    "Your server is shared, so it gets no credentials.",
-                    hint="Stop sharing it (Share menu, or the hub's page), then try again.",
-                )
+            known = await self._recognise(request)
+            caller, user = known.caller, known.caller.user
+            about |= {"server": caller.server, "token_id": caller.token_id}
+            self._limits.take(user)
+            if known.person.shared_vos:
+                self._check_open({*known.person.shared_vos, known.person.server_vo})
             body, event = await give(caller, known.person)
         except BrokerError as error:
-            refusal = AuditEvent(
-                action=action,
-                outcome="failed" if error.status >= 500 else "refused",
-                user=caller.user,
-                code=error.code,
-            )
-            await self._record(refusal.model_copy(update=about))
+            if user := user or error.user:
+                refusal = AuditEvent(
+                    action=action,
+                    outcome="failed" if error.status >= 500 else "refused",
+                    user=user,
+                    code=error.code,
+                )
+                await self._record(refusal.model_copy(update=about))
             raise
         await self._record(event.model_copy(update=about))
         return body
+
+    def _check_open(self, vos: Iterable[str]) -> None:
+        """See that all these VOs give credentials to servers that others may enter.
+
+        :raises SharedServerError: naming those that do not.
+        """
+        closed = sorted(set(vos) - self._open)
+        if closed:
+            titles = [self._config.vos.vos[vo].title for vo in closed if vo in self._config.vos.vos]
+            owners = f" for {', '.join(titles)}" if titles else ""
+            raise SharedServerError(
+                f"Your server is shared, so it gets no credentials{owners}.",
+                hint="Stop sharing it (Share menu, or the hub's page), then try again.",
+            )
 
     async def _record(self, event: AuditEvent) -> None:
         """On record first, then given.
@@ -256,40 +272,52 @@ class Broker:
 
         async def make() -> _Known:
             caller = await self._hub.caller(request.token)
-            person = await self._hub.person(caller.user, with_shares=self._config.refuse_shared)
+            person = await self._hub.person(caller.user, caller.server)
             return _Known(caller, person, time.time() + self._config.identity_cache)
 
         known, _ = await self._known.get(key, make, lambda made: made.until)
         return known
 
-    async def _exchanged(
-        self, request: Request, caller: Caller, person: Person, audience: str
-    ) -> AccessToken:
-        """A token with enough life; once, the hub is asked to renew the login for it.
+    async def _login(self, request: Request, person: Person) -> AccessToken:
+        """The user's login with enough life; if it has not, the hub is asked to renew it.
+
+        :raises LoginRequiredError: when it has ended.
+        """
+        login = person.login
+        if login.life < self._config.minimum_life:
+            # Asking the hub who the caller is makes it look whether the login is to be renewed.
+            login = (await self._recognise(request, anew=True)).person.login
+        if login.life < _LEAST:
+            raise LoginRequiredError(
+                "Your login at the identity provider has ended.", hint="Log in to the hub again."
+            )
+        return login
+
+    async def _exchanged(self, request: Request, person: Person, audience: str) -> AccessToken:
+        """A token for the audience.
 
         :raises LoginRequiredError: when the login has ended.
         """
+        login = await self._login(request, person)
         try:
-            token = await self._exchange.exchange(person.access_token, audience)
+            return await self._exchange.exchange(login, audience)
         except LoginRequiredError:
-            token = None
-        if token is not None and token.expires - time.time() >= self._config.minimum_life:
-            return token
-        # Asking the hub who the caller is makes it look whether the login is due for renewal.
-        renewed = (await self._recognise(request, anew=True)).person
-        if renewed.access_token != person.access_token:
-            return await self._exchange.exchange(renewed.access_token, audience)
-        if token is None or token.expires - time.time() < _LEAST:
-            raise LoginRequiredError(
-                f"The login of {caller.user} at the identity provider has ended.",
-                hint="Log in to the hub again.",
-            )
-        return token
+            # The hub may have renewed it since it was asked last.
+            renewed = (await self._recognise(request, anew=True)).person.login
+            if renewed.value == login.value:
+                raise
+            return await self._exchange.exchange(renewed, audience)
 
     def _policy(self, caller: Caller, person: Person) -> tuple[str, tuple[str, ...]]:
-        """The session policy of this user, and the VOs it is for."""
+        """The session policy of this user, and the VOs it is for.
+
+        Of a server that others may enter it is for the server's VO alone.
+        """
+        roles = person.vo_roles
+        if person.shared_vos:
+            roles = {vo: held for vo, held in roles.items() if vo == person.server_vo}
         try:
-            given = grants(self._vos, person.vo_roles, caller.user)
+            given = reachable(grants(self._vos, roles, caller.user), person.server_vo)
             if not given:
                 raise ForbiddenError(
                     "You are in no virtual organisation that has storage here.",
@@ -302,13 +330,22 @@ class Broker:
     async def _assumed(
         self, request: Request, caller: Caller, person: Person, policy: str
     ) -> S3Credentials:
-        if isinstance(self._s3, StaticKeys):
-            return await asyncio.to_thread(self._s3.keys)
-        token = await self._exchanged(request, caller, person, self._config.s3.audience)
-        # Not longer than the token it stands on; STS makes nothing shorter than its minimum.
-        life = int(token.expires - time.time())
-        duration = max(STS_MINIMUM, min(self._config.s3.duration, life, 3600))
-        return await self._s3.assume(token.value, policy, caller.user, duration)
+        s3 = self._config.s3
+        if s3.mode == "web-identity":
+            token = await self._exchanged(request, person, s3.audience)
+            session = self._session(caller, policy, token)
+            return await self._sts.with_web_identity(token.value, session)
+        session = self._session(caller, policy, await self._login(request, person))
+        assert s3.key_file is not None  # noqa: S101 - the configuration was checked
+        keys = await asyncio.to_thread(read_keys, s3.key_file)
+        if s3.mode == "static":
+            return static_credentials(keys, session.duration)
+        return await self._sts.with_keys(keys, s3.region, session)
+
+    def _session(self, caller: Caller, policy: str, token: AccessToken) -> Session:
+        """Not longer than the token it stands on; STS makes nothing shorter than its minimum."""
+        duration = max(STS_MINIMUM, min(self._config.s3.duration, int(token.life)))
+        return Session(caller.user, policy, duration)
 
 
 def _key(*parts: str) -> str:

@@ -1,21 +1,42 @@
-"""S3 credentials: from STS with a session policy, or one fixed key pair where there is no STS."""
+"""S3 credentials: of a role, narrowed by a session policy, or one fixed key pair without STS."""
 
 from __future__ import annotations
 
 import json
 import stat
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote, urlencode
 from xml.etree import ElementTree
 
 import httpx
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from cscale_hub.broker.errors import LoginRequiredError, UpstreamDownError, UpstreamRefusalError
 
 _NAMESPACE = "{https://sts.amazonaws.com/doc/2011-06-15/}"
-_STATIC_LIFE = 3600
+_FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A key pair that stays the same."""
+
+    key_id: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """For whom, how narrow and for how many seconds a role is assumed."""
+
+    name: str
+    policy: str
+    duration: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,47 +44,62 @@ class S3Credentials:
     """Keys for S3; ``session_token`` is empty for a fixed key pair."""
 
     access_key_id: str
-    secret_access_key: str
-    session_token: str
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
     expires: float
 
-    def __repr__(self) -> str:
-        """Without the secrets."""
-        return f"S3Credentials(access_key_id={self.access_key_id!r}, expires={self.expires!r})"
 
+class RoleAssumer:
+    """STS (AWS STS API 2011-06-15), asked for credentials of one role that a policy narrows.
 
-class WebIdentity:
-    """AssumeRoleWithWebIdentity (AWS STS API 2011-06-15) at an S3 endpoint."""
+    :param url: the endpoint of STS; many stores have it where S3 is.
+    """
 
-    def __init__(self, http: httpx.AsyncClient, endpoint: str, role_arn: str) -> None:
+    def __init__(self, http: httpx.AsyncClient, url: str, role_arn: str) -> None:
         self._http = http
-        self._endpoint = endpoint
+        self._url = f"{url}/"
         self._role_arn = role_arn
 
-    async def assume(
-        self, token: str, policy: str, session_name: str, duration: int
-    ) -> S3Credentials:
-        """Credentials of the role, narrowed by the policy.
+    async def with_web_identity(self, token: str, session: Session) -> S3Credentials:
+        """AssumeRoleWithWebIdentity: STS checks the person's token at the identity provider.
 
-        :param policy: the session policy; must not be empty, the role alone is far too wide.
-        :param duration: seconds.
         :raises LoginRequiredError: when the token has ended.
         :raises UpstreamRefusalError: when STS refuses for another reason.
         :raises UpstreamDownError: when STS, or the provider behind it, does not answer.
         """
-        if not policy:
-            raise ValueError("a session policy is needed")
+        form = {"Action": "AssumeRoleWithWebIdentity", "WebIdentityToken": token}
+        return await self._ask(form, session, None)
+
+    async def with_keys(self, keys: KeyPair, region: str, session: Session) -> S3Credentials:
+        """AssumeRole, with a key pair that may assume the role and nothing else; errors as above.
+
+        :param region: the one that the request is signed for.
+        """
+        signer = SigV4Auth(Credentials(keys.key_id, keys.secret), "sts", region)
+        return await self._ask({"Action": "AssumeRole"}, session, signer)
+
+    async def _ask(
+        self, action: dict[str, str], session: Session, signer: SigV4Auth | None
+    ) -> S3Credentials:
+        if not session.policy:
+            raise ValueError("a session policy is needed: the role alone is far too wide")
         form = {
-            "Action": "AssumeRoleWithWebIdentity",
+            **action,
             "Version": "2011-06-15",
             "RoleArn": self._role_arn,
-            "RoleSessionName": session_name,
-            "WebIdentityToken": token,
-            "DurationSeconds": str(duration),
-            "Policy": policy,
+            "RoleSessionName": session.name,
+            "DurationSeconds": str(session.duration),
+            "Policy": session.policy,
         }
+        # Ceph takes a + in a form for a plus and not for a space.
+        body = urlencode(form, quote_via=quote)
+        request = AWSRequest("POST", self._url, {"Content-Type": _FORM}, body)
+        if signer is not None:
+            signer.add_auth(request)
         try:
-            answer = await self._http.post(self._endpoint, data=form)
+            answer = await self._http.post(
+                self._url, content=body, headers=dict(request.headers.items())
+            )
         except httpx.HTTPError as error:
             raise UpstreamDownError("The object store does not answer.", retry_after=5) from error
         document = _xml(answer)
@@ -72,25 +108,23 @@ class WebIdentity:
         return _credentials(document)
 
 
-class StaticKeys:
-    """The same key pair for everybody, read anew each time so that it can be changed."""
+def static_credentials(keys: KeyPair, duration: int) -> S3Credentials:
+    """The same key pair for everybody, to be asked for again after this time."""
+    return S3Credentials(keys.key_id, keys.secret, "", time.time() + duration)
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
 
-    def keys(self) -> S3Credentials:
-        """The key pair, to be asked for again within the hour.
+def read_keys(path: Path) -> KeyPair:
+    """The key pair in a file; read anew each time, so that it can be changed.
 
-        :raises UpstreamRefusalError: when the file is missing, open to others, or not valid.
-        """
-        try:
-            if stat.S_IMODE(self._path.stat().st_mode) & 0o077:
-                raise UpstreamRefusalError("The file with the S3 keys is open to others.")
-            pair = json.loads(self._path.read_text(encoding="utf-8"))
-            key_id, secret = pair["access_key_id"], pair["secret_access_key"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UpstreamRefusalError("The file with the S3 keys cannot be read.") from error
-        return S3Credentials(str(key_id), str(secret), "", time.time() + _STATIC_LIFE)
+    :raises UpstreamRefusalError: when the file is missing, open to others, or not valid.
+    """
+    try:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise UpstreamRefusalError("The file with the S3 keys is open to others.")
+        pair = json.loads(path.read_text(encoding="utf-8"))
+        return KeyPair(str(pair["access_key_id"]), str(pair["secret_access_key"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UpstreamRefusalError("The file with the S3 keys cannot be read.") from error
 
 
 def _refusal(status: int, document: ElementTree.Element | None) -> Exception:

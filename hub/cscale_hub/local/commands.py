@@ -1,8 +1,7 @@
-"""``cscale up``, ``cscale down`` and ``cscale doctor``."""
+"""``cscale up`` and ``cscale down``."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cscale_hub.local.lifecycle import Federation, FederationError, FederationState, ServiceState
+from cscale_hub.local.lifecycle import Federation, FederationError
 from cscale_hub.local.people import DEMO_USERS
 from cscale_hub.local.signals import interruptible, undisturbed
 from cscale_hub.local.system import own_command
@@ -25,10 +24,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable outpu
 
 
 def register(app: typer.Typer) -> None:
-    """Add ``up``, ``down`` and ``doctor`` to the command line."""
+    """Add ``up`` and ``down`` to the command line."""
     app.command()(up)
     app.command()(down)
-    app.command()(doctor)
 
 
 def up(
@@ -76,19 +74,6 @@ def down(data: DataOption = None, as_json: JsonOption = False) -> None:
         console.print(f"Nothing ran in {federation.data}.", highlight=False)
     if as_json:
         typer.echo(json.dumps({"stopped": ran, "data": str(federation.data)}))
-
-
-def doctor(data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Say what runs, what is wrong and what is missing."""
-    console = Console(stderr=as_json)
-    federation = _federation(data, console)
-    state = federation.state()
-    if as_json:
-        typer.echo(json.dumps(dataclasses.asdict(state), indent=1))
-    else:
-        _show(federation, state, console)
-    if state.problems:
-        raise typer.Exit(1)
 
 
 def _federation(data: Path | None, console: Console, **options: Any) -> Federation:
@@ -150,40 +135,3 @@ def _greet(federation: Federation, console: Console, *, detach: bool, as_json: b
     console.print(f"Data and logs: {federation.data}", style="dim", highlight=False)
     how = f"{own_command()} down --data {federation.data}" if detach else "Ctrl-C"
     console.print(f"Stop with {how}", highlight=False)
-
-
-def _show(federation: Federation, state: FederationState, console: Console) -> None:
-    heading = f"running at {state.url}" if state.running else "not running"
-    console.print(f"[bold]C-SCALE Hub[/] {heading}", highlight=False)
-    console.print(f"Data: {federation.data}", style="dim", highlight=False)
-    if state.services and state.running:
-        table = Table(box=None, padding=(0, 3, 0, 0))
-        for column in ("service", "state", "pid", "port", "restarts", "memory"):
-            numeric = column in ("pid", "port", "restarts", "memory")
-            table.add_column(column, justify="right" if numeric else "left")
-        for service in state.services:
-            table.add_row(*_row(service))
-        console.print(table)
-    console.print(f"Mounts: {', '.join(state.mounts) or 'none'}", highlight=False, markup=False)
-    console.print(f"Free on the disk: {state.free_bytes / 2**30:.1f} GiB", highlight=False)
-    for offer in state.offers:
-        mark = "[green]✓[/]" if offer.present else "[yellow]–[/]"
-        console.print(f"{mark} {offer.name}: ", end="")
-        text = offer.detail if offer.present else f"{offer.detail}; it would add: {offer.adds}"
-        console.print(text, markup=False, highlight=False)
-    for problem in state.problems:
-        console.print("[red]✗[/] ", end="")
-        console.print(problem, markup=False, highlight=False, soft_wrap=True)
-    if not state.problems:
-        console.print("[green]✓ nothing is wrong[/]")
-
-
-def _row(service: ServiceState) -> tuple[str, ...]:
-    return (
-        service.name,
-        "[green]ok[/]" if service.healthy else "[red]down[/]",
-        str(service.pid or "–"),
-        str(service.port or "–"),
-        str(service.restarts),
-        f"{service.memory / 2**20:.0f} MiB",
-    )

@@ -65,6 +65,21 @@ class Layout:
         return self.data / "hub"
 
     @property
+    def audit(self) -> Path:
+        """The audit log, where the settings name no other."""
+        return self.logs / "audit.jsonl"
+
+    @property
+    def announcements(self) -> Path:
+        """The announcements, where the settings name no other file."""
+        return self.data / "announcements.yaml"
+
+    @property
+    def usage(self) -> Path:
+        """The records of use, where the settings name no other database."""
+        return self.hub / "usage.sqlite"
+
+    @property
     def users(self) -> Path:
         return self.data / "users"
 

@@ -38,7 +38,7 @@ from cscale_hub.settings import (
     describe,
     load_settings,
 )
-from cscale_hub.vos import load_vos
+from cscale_hub.vos import accepted_vos
 
 START_SECONDS = 150.0
 MIN_FREE_BYTES = 2 * 2**30
@@ -97,6 +97,7 @@ class Federation:
         :class:`~cscale_core.providers.Provider`.
     :param extra_hosts: further hosts that users' servers may ask.
     :param without: services that are not started, for tests that do not need them.
+    :param token_seconds: life of the access tokens of its issuer; EGI Check-in's by default.
     :param port: the port to open in the browser; else the one of last time, else 8000.
     :param settings: members of the settings that win over file and environment.
     """
@@ -110,6 +111,7 @@ class Federation:
         extra_providers: Iterable[Mapping[str, Any]] = (),
         extra_hosts: Iterable[str] = (),
         without: Iterable[str] = (),
+        token_seconds: int = 3600,
         port: int | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
@@ -125,6 +127,7 @@ class Federation:
                 ),
                 extra_hosts=tuple(extra_hosts),
                 without=frozenset(without),
+                token_seconds=token_seconds,
             )
         except ValidationError as error:
             raise FederationError(f"An extra provider is not valid: {describe(error)}") from error
@@ -256,7 +259,7 @@ class Federation:
                 f"{MIN_FREE_BYTES / 2**30:.0f} GiB are needed."
             )
         settings = self._base_settings()
-        vos = load_vos(settings.vos_file)
+        vos = accepted_vos(settings)
         services.ensure_secrets(self.layout)
         ensure_people(self.layout)
         self._seed(progress)  # takes seconds; ports are chosen shortly before they are used
@@ -377,7 +380,7 @@ class Federation:
     def _checks(self) -> dict[str, str]:
         """The address of every part that is asked for health."""
         settings = self.settings
-        vos = load_vos(settings.vos_file)
+        vos = accepted_vos(settings)
         running = services.programs(settings, vos, self.ports, self._wishes)
         return {
             "hub": f"{self.hub_url}/hub/health",

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cscale_hub.local.sockets import private_socket_folder, socket_folder
+from cscale_hub.local.sockets import leave_socket_folder, private_socket_folder, socket_folder
 
 log = logging.getLogger("cscale.postgres")
 
@@ -200,6 +200,7 @@ class PrivateCluster:
             log.warning("PostgreSQL does not stop in %.0f s, stopping it at once", STOP_SECONDS)
             process.send_signal(signal.SIGQUIT)
             process.wait(10)
+        leave_socket_folder(self.socket_folder)
 
     def _create(self) -> None:
         started = time.monotonic()

@@ -18,7 +18,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from cscale_core.clusters import SlurmCluster
 from cscale_core.providers import Provider
+from cscale_hub.audit import audit_file
 from cscale_hub.broker.config import BrokerConfig, S3Access
 from cscale_hub.local.archive.config import ArchiveConfig
 from cscale_hub.local.catalogue.config import CatalogueConfig, WriterRule
@@ -35,20 +37,13 @@ from cscale_hub.local.seaweedfs.config import (
     RESEARCHER_ROLE,
     Ports,
     SeaweedConfig,
-    VOBucket,
 )
 from cscale_hub.local.secrets import ensure_secret, write_secret
 from cscale_hub.local.slurm.config import PATH_PATTERN, SlurmConfig
 from cscale_hub.local.system import memory_bytes, slurm
-from cscale_hub.settings import (
-    OpenEOSettings,
-    ServiceSettings,
-    Settings,
-    SlurmSettings,
-    dump_settings,
-)
+from cscale_hub.settings import OpenEOSettings, ServiceSettings, Settings, dump_settings
 from cscale_hub.spawn.site import registry, searched
-from cscale_hub.vos import VOFile
+from cscale_hub.vo_model import VOFile
 
 REALM = "/auth/realms/egi"
 HUB_CLIENT = "cscale-hub"
@@ -106,6 +101,7 @@ class Wishes:
     extra_providers: tuple[Provider, ...] = ()
     extra_hosts: tuple[str, ...] = ()
     without: frozenset[str] = frozenset()
+    token_seconds: int = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +185,11 @@ def resolved_settings(settings: Settings, ports: Mapping[str, int], wishes: Wish
         }
     )
     openeo = OpenEOSettings(
-        id="openeo", title="openEO on Spark", url=f"{hub_url}/services/openeo", audience="openeo"
+        id="openeo",
+        title="openEO on Spark",
+        url=f"{hub_url}/services/openeo",
+        audience="openeo",
+        every=2.0,
     )
     clusters = settings.slurm
     if any(service.name == "slurm" for service in services):
@@ -231,10 +231,10 @@ def _slurm(layout: Layout, ports: Mapping[str, int]) -> SlurmConfig:
     )
 
 
-def _local_cluster(layout: Layout, ports: Mapping[str, int]) -> SlurmSettings:
+def _local_cluster(layout: Layout, ports: Mapping[str, int]) -> SlurmCluster:
     """Our own cluster as users' servers reach it; see :mod:`cscale_hub.local.slurm` for who may."""
     config = _slurm(layout, ports)
-    return SlurmSettings(
+    return SlurmCluster(
         id="slurm",
         title="Slurm of this machine",
         kind="rest",
@@ -244,13 +244,14 @@ def _local_cluster(layout: Layout, ports: Mapping[str, int]) -> SlurmSettings:
     )
 
 
-def _issuer(settings: Settings, layout: Layout, port: int) -> IssuerConfig:
+def _issuer(settings: Settings, layout: Layout, port: int, token_seconds: int) -> IssuerConfig:
     hub_url = f"http://127.0.0.1:{settings.hub.port}"
     return IssuerConfig(
         port=port,
         realm_path=REALM,
         data_dir=layout.service("issuer"),
         users_file=users_file(layout),
+        access_token_seconds=token_seconds,
         clients=(
             ClientConfig(
                 client_id=HUB_CLIENT,
@@ -295,7 +296,7 @@ def _s3(settings: Settings, vos: VOFile, layout: Layout, ports: Mapping[str, int
         jwks_url=_endpoint(settings, "certs"),
         researcher_clients=(HUB_CLIENT,),
         openeo_clients=(OPENEO_SERVICE_CLIENT,),
-        vos=tuple(VOBucket(name=name, bucket=vo.bucket) for name, vo in vos.vos.items()),
+        vos=vos.storages(),
     )
 
 
@@ -371,7 +372,7 @@ def _mqs(settings: Settings, layout: Layout, port: int) -> dict[str, Any]:
     }
 
 
-def _broker(settings: Settings, layout: Layout, port: int) -> BrokerConfig:
+def _broker(settings: Settings, vos: VOFile, layout: Layout, port: int) -> BrokerConfig:
     return BrokerConfig(
         port=port,
         prefix="/services/broker",
@@ -383,8 +384,8 @@ def _broker(settings: Settings, layout: Layout, port: int) -> BrokerConfig:
             region=settings.storage.region,
             role_arn=f"arn:aws:iam::role/{RESEARCHER_ROLE}",
         ),
-        vos_file=settings.vos_file,
-        audit_log=layout.logs / "broker-audit.jsonl",
+        vos=vos,
+        audit_log=audit_file(settings),
     )
 
 
@@ -408,7 +409,7 @@ def programs(
             "cscale_hub.local.issuer",
             ports["issuer"],
             f"{settings.identity.issuer}/.well-known/openid-configuration",
-            _issuer(settings, layout, ports["issuer"]),
+            _issuer(settings, layout, ports["issuer"], wishes.token_seconds),
         ),
         Program(
             "s3",
@@ -464,7 +465,7 @@ def programs(
             "cscale_hub.broker",
             ports["broker"],
             f"{local['broker']}/services/broker/healthz",
-            _broker(settings, layout, ports["broker"]),
+            _broker(settings, vos, layout, ports["broker"]),
             routed=True,
         ),
         Program(

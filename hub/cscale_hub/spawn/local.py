@@ -19,23 +19,34 @@ from typing import Any
 
 import yaml
 from jupyterhub.spawner import SimpleLocalProcessSpawner
-from traitlets import Instance, default
+from traitlets import default
 
-from cscale_hub.auth.checkin import entitlements
+from cscale_hub.announcement_feed import PATH as FEED
+from cscale_hub.auth.login import entitlements
 from cscale_hub.local.layout import Layout
 from cscale_hub.local.processes import FEDERATION_VARIABLE
 from cscale_hub.local.run import bound_to_parent, open_log
 from cscale_hub.local.secrets import write_secret
 from cscale_hub.local.system import fuse, unmount_below
-from cscale_hub.settings import Settings
+from cscale_hub.profiles import Profile
+from cscale_hub.settings import Settings, public_url
+from cscale_hub.sharing.editing import disabled_in_front_end, edits_together, with_editing
+from cscale_hub.sharing.servers import SharingSpawner
+from cscale_hub.spawn.choice import ChoosingSpawner
+from cscale_hub.spawn.machine import available, limiter
 from cscale_hub.spawn.site import site_document
-from cscale_hub.vos import VOFile, roles_in_groups
+from cscale_hub.spawn.watched import WatchedSpawner
+from cscale_hub.vos import roles_in_groups
 
 MOUNT_FOLDER = "s3"
 GETTING_STARTED = "Getting started.ipynb"
-# Front-end extensions that would ask servers on the internet: Jupyter's news, and jupyter-fs with
-# its web fonts (it comes with other packages; its server side is not used here).
-_DISABLED_EXTENSIONS = ("@jupyterlab/apputils-extension:announcements", "jupyter-fs")
+# A front-end extension that would ask servers on the internet: jupyter-fs with its web fonts (it
+# comes with other packages; its server side is not used here).
+_DISABLED_EXTENSIONS = ("jupyter-fs",)
+# JupyterLab shows the hub's announcements in place of Jupyter's news, and asks nobody for updates.
+_FRONT_END_SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "true", "checkForUpdates": False}
+}
 _COPIED = ".notebooks-copied"
 # Programs and language; nothing else of the hub's environment reaches a user's server.
 _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "JAVA_HOME", "TZ", "VIRTUAL_ENV")
@@ -47,11 +58,13 @@ _STEPS = (
 )
 
 
-class LocalSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterHub is not typed
+class LocalSpawner(
+    WatchedSpawner,
+    SharingSpawner,
+    ChoosingSpawner,
+    SimpleLocalProcessSpawner,  # type: ignore[misc]
+):
     """One process per user, with everything it writes below the data folder."""
-
-    cscale_settings: Settings = Instance(Settings, help="The hub's settings.").tag(config=True)
-    cscale_vos: VOFile = Instance(VOFile, help="The accepted VOs.").tag(config=True)
 
     @property
     def layout(self) -> Layout:
@@ -73,13 +86,21 @@ class LocalSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterH
     def _default_env_keep(self) -> list[str]:
         return list(_KEPT)
 
+    async def available(self, profile: Profile) -> str:
+        """What this machine has free now."""
+        return available(profile)
+
     def make_preexec_fn(self, name: str) -> Callable[[], None]:
-        """What the child does before it becomes the server: private files, no outliving the hub."""
+        """What the child does before it becomes the server: private files, no outliving the hub,
+        the limits of its profile."""
         home = self.home_dir
+        limit = limiter(self.offer.profile, self.user.name) if self.offer else None
 
         def prepare() -> None:
             os.umask(0o077)
             os.chdir(home)
+            if limit is not None:
+                limit()
 
         return bound_to_parent(prepare)
 
@@ -132,7 +153,10 @@ class LocalSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterH
         shutil.rmtree(state / "runtime", ignore_errors=True)
         for folder in (state, state / "tmp", state / "runtime", state / "jupyter" / "labconfig"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = mount_mode(self.cscale_settings)
+        profile = self.offer.profile if self.offer else None
+        mode = mount_mode(self.cscale_settings, profile)
+        vo = self.offer.vo if self.offer else ""
+        together = edits_together(self.cscale_vos, vo)
         document = site_document(
             self.cscale_settings,
             self.cscale_vos,
@@ -141,15 +165,21 @@ class LocalSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterH
             roles=roles,
             mount=self.mount,
             mount_mode=mode,
+            vo=vo,
             entitlements=claims,
         )
         write_secret(state / "site.yaml", yaml.safe_dump(document, sort_keys=False))
+        config = with_editing(server_config(self.cscale_settings), together, state)
         (state / "jupyter" / "jupyter_server_config.json").write_text(
-            json.dumps(server_config(), indent=1), encoding="utf-8"
+            json.dumps(config, indent=1), encoding="utf-8"
         )
+        disabled = (*_DISABLED_EXTENSIONS, *disabled_in_front_end(together))
         (state / "jupyter" / "labconfig" / "page_config.json").write_text(
-            json.dumps({"disabledExtensions": dict.fromkeys(_DISABLED_EXTENSIONS, True)}),
+            json.dumps({"disabledExtensions": dict.fromkeys(disabled, True)}),
             encoding="utf-8",
+        )
+        (state / "jupyter" / "labconfig" / "default_setting_overrides.json").write_text(
+            json.dumps(_FRONT_END_SETTINGS), encoding="utf-8"
         )
         copy_notebooks(self.cscale_settings.spawn.notebooks, home)
 
@@ -172,15 +202,20 @@ class LocalSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterH
             self.log.error("Still mounted after the stop: %s", ", ".join(map(str, left)))
 
 
-def mount_mode(settings: Settings) -> str:
-    """How this machine can show the buckets: the setting, or what FUSE allows."""
-    chosen = settings.storage.mount_mode
+def mount_mode(settings: Settings, profile: Profile | None = None) -> str:
+    """How this machine can show the buckets: as the profile says, the setting, or FUSE allows.
+
+    The modes of a cluster mean nothing here.
+    """
+    chosen: str = settings.storage.mount_mode
+    if profile is not None and profile.storage in ("fuse", "contents", "none"):
+        chosen = profile.storage
     if chosen == "auto":
         return "fuse" if fuse().present else "contents"
     return chosen
 
 
-def server_config() -> dict[str, Any]:
+def server_config(settings: Settings) -> dict[str, Any]:
     """Configuration of every user's Jupyter server."""
     return {
         "ServerApp": {
@@ -189,7 +224,14 @@ def server_config() -> dict[str, Any]:
         },
         # A trash folder on a mounted bucket would be outside what the user may write.
         "FileContentsManager": {"delete_to_trash": False},
-        "LabApp": {"news_url": None},
+        "LabApp": {
+            "news_url": f"{public_url(settings)}/hub{FEED}",
+            "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+        },
+        "CScaleExtension": {
+            "longest_staging": settings.culling.longest_staging_hours,
+            "longest_computing": settings.culling.longest_computing_hours,
+        },
     }
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cscale_hub.settings import COMMUNITY_PROVIDER, Settings
-from cscale_hub.storage import VOStorage, grants
-from cscale_hub.vos import VOFile
+from cscale_hub.storage import distinct, grants, reachable
+from cscale_hub.vo_model import VOFile
 
 
 def searched(settings: Settings) -> list[dict[str, Any]]:
@@ -43,17 +43,19 @@ def site_document(
     roles: Mapping[str, Collection[str]],
     mount: Path,
     mount_mode: str,
+    vo: str = "",
     entitlements: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Everything a user's server has to know; nothing in it is secret.
 
     :param roles: the roles the user holds in each VO.
+    :param vo: the VO the server is for.
     :param mount: where this user's server has its mounts.
     :param entitlements: what the identity provider said of the user, for the
         providers' policies; they grant nothing by themselves.
     """
-    storages = [VOStorage(name, vo.bucket) for name, vo in vos.vos.items()]
-    given = grants(storages, roles, slug)
+    given = reachable(grants(vos.storages(), roles, slug), vo)
+    hosts = vos.vos[vo].egress.hosts if vo in vos.vos else ()
     return {
         "user": slug,
         "display_name": display_name,
@@ -62,7 +64,7 @@ def site_document(
         "mount_root": settings.storage.mount_root,
         "mount": str(mount),
         "mount_mode": mount_mode,
-        "grants": [grant.site_grant() for grant in given],
+        "grants": [grant.site_grant() for grant in distinct(given)],
         "catalogue": {"url": settings.catalogue.url},
         "providers": searched(settings),
         "site_registry": registry(settings),
@@ -71,5 +73,5 @@ def site_document(
         "spark": settings.spark.model_dump(),
         "slurm": [cluster.model_dump() for cluster in settings.slurm],
         "broker_url": settings.broker.url,
-        "allowed_hosts": list(settings.allowed_hosts),
+        "allowed_hosts": [*settings.allowed_hosts, *hosts],
     }

@@ -66,6 +66,11 @@ class _Files(SimpleHTTPRequestHandler):
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    # With the default of 5, a burst of connections waits a second for the kernel's next try.
+    request_queue_size = 128
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
     """A static catalogue: two collections, one of them in a sub-catalogue, items beside them."""
@@ -121,7 +126,7 @@ def files(tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
             ],
         },
     )
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(root)))
+    server = _Server(("127.0.0.1", 0), partial(Handler, directory=str(root)))
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_address[1]}/catalog.json", root, asked

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from cscale_core.errors import InvalidInput, NotFound
-from cscale_core.identity import openeo_login
+from cscale_core.identity import connect
 from cscale_core.site import Site
 
 
@@ -45,6 +45,7 @@ def seen(
         openeo=[
             {"id": "own", "title": "Own", "url": url, "audience": "openeo"},
             {"id": "open", "title": "Open", "url": url},
+            {"id": "other", "title": "O", "url": url, "audience": "openeo", "provider": "aai"},
         ]
     )
     file = tmp_path / "site.yaml"
@@ -58,7 +59,7 @@ def seen(
 
 
 def test_each_request_carries_the_token_of_that_moment(seen: list[str | None]) -> None:
-    connection = openeo_login.connect()
+    connection = connect()
     connection.describe_account()
     connection.describe_account()
     first, second = seen
@@ -68,8 +69,13 @@ def test_each_request_carries_the_token_of_that_moment(seen: list[str | None]) -
     assert first != second
 
 
+def test_a_back_end_may_know_the_provider_by_another_name(seen: list[str | None]) -> None:
+    connect("other").describe_account()
+    assert str(seen[0]).startswith("Bearer oidc/aai/openeo")
+
+
 def test_a_back_end_without_audience_gets_no_token(seen: list[str | None]) -> None:
-    openeo_login.connect("open").describe_account()
+    connect("open").describe_account()
     assert seen == [None]
 
 
@@ -77,8 +83,8 @@ def test_an_unknown_back_end_is_told_with_the_known_ones(
     seen: list[str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(NotFound) as caught:
-        openeo_login.connect("nope")
-    assert "own, open" in caught.value.hint
+        connect("nope")
+    assert "own, open, other" in caught.value.hint
     monkeypatch.delenv("CSCALE_SITE_FILE")
     with pytest.raises(InvalidInput):
-        openeo_login.connect()
+        connect()

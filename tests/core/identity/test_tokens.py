@@ -79,15 +79,33 @@ async def tokens(broker: Broker, serve: Any) -> Any:
         yield BrokerTokens(serve(broker.app) + "/services/broker/", "apitoken", http, broker.clock)
 
 
-async def test_a_token_is_kept_until_four_fifths_of_its_life(
-    broker: Broker, tokens: BrokerTokens
+@pytest.mark.parametrize(("life", "kept"), [(3600, 60), (50, 40)])
+async def test_a_token_is_kept_for_a_minute_and_not_beyond_four_fifths_of_its_life(
+    broker: Broker, tokens: BrokerTokens, life: float, kept: float
 ) -> None:
+    broker.life = timedelta(seconds=life)
     assert await tokens.token("openeo") == "openeo-1"
-    broker.now += timedelta(minutes=47)
+    broker.now += timedelta(seconds=kept - 1)
     assert await tokens.token("openeo") == "openeo-1"
-    broker.now += timedelta(minutes=2)
+    broker.now += timedelta(seconds=2)
     assert await tokens.token("openeo") == "openeo-2"
     assert broker.asked[0] == ("token apitoken", "openeo")
+
+
+@pytest.mark.parametrize(("status", "kind"), [(409, Conflict), (401, LoginRequired)])
+async def test_what_the_broker_refuses_from_now_on_ends_within_a_minute(
+    broker: Broker, tokens: BrokerTokens, status: int, kind: type[CScaleError]
+) -> None:
+    """A server that is shared, or a login that ended: though what was given lives on."""
+    await tokens.s3_credentials()
+    broker.refusal = JSONResponse({"message": "no more"}, status)
+    broker.now += timedelta(seconds=61)
+    with pytest.raises(kind):
+        await tokens.s3_credentials()
+    # Nor does it come back when the broker cannot be asked.
+    broker.refusal = JSONResponse({"message": "down"}, 503)
+    with pytest.raises(UpstreamError):
+        await tokens.s3_credentials()
 
 
 async def test_many_questions_at_once_ask_the_broker_once_per_audience(

@@ -9,13 +9,14 @@ from typing import Any
 
 from slurm_server import SlurmServer
 
+from cscale_core.clusters import SlurmCluster
 from cscale_core.errors import LoginRequired
 from cscale_core.jobs.engines.slurm.engine import SlurmEngine
 from cscale_core.jobs.manager import JobManager
 from cscale_core.jobs.model import Job, JobSpec, JobStatus
 from cscale_core.jobs.polling import Pace
 from cscale_core.jobs.store import JobStore
-from cscale_core.site import Site, SlurmCluster
+from cscale_core.site import Site
 
 PACE = Pace(
     prompt=0.05,

@@ -81,6 +81,13 @@ def test_job_is_asked_for_more_often_when_its_end_is_near_and_less_when_it_is_fa
     assert pace.alone(5, left=0) == 5.0
 
 
+def test_a_back_end_of_our_own_is_looked_at_more_often_while_its_jobs_are_young() -> None:
+    pace = Pace().at_least_every(2.0)
+    assert [pace.alone(age) for age in (0, 10, 60, 240, 3600)] == [2.0, 2.0, 3.0, 12.0, 60.0]
+    assert Pace().at_least_every(None) == Pace()
+    assert Pace().at_least_every(30.0) == Pace()
+
+
 def test_durations_expect_a_quarter_of_those_that_came_so_far() -> None:
     durations = Durations()
     for seconds in (10, 100, 110, 120, 130, 140, 150, 160):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,8 @@ async def test_creation_that_shows_late_in_the_list_is_waited_for(world: World) 
         await submit_and_die(world, Killer(patch, 1, after=True))
     (remote,) = world.double.jobs.values()
     world.double.switches.list_hides.add(remote.id)
+    # Long enough for a machine that has other things to do.
+    world.terms = dataclasses.replace(world.terms, settling=6.0)
     world.manager = world.new_manager()
     lists = world.double.count("GET", "/jobs")
     await world.manager.start()

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cscale_core.clusters import SlurmCluster
 from cscale_core.errors import InvalidInput
 from cscale_core.jobs.engines.slurm import script
 from cscale_core.jobs.engines.slurm.options import (
@@ -27,7 +28,7 @@ from cscale_core.jobs.engines.slurm.process import on_cluster
 from cscale_core.jobs.engines.slurm.rest import request_body
 from cscale_core.jobs.engines.slurm.script import render_script, submission
 from cscale_core.jobs.model import JobSpec
-from cscale_core.site import Site, SlurmCluster
+from cscale_core.site import Site
 
 JOB = "j-260101120000-0123abcd"
 

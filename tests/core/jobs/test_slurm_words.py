@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cscale_core.clusters import SlurmCluster
 from cscale_core.errors import (
     CScaleError,
     Forbidden,
@@ -34,7 +35,6 @@ from cscale_core.jobs.engines.slurm.states import (
     waiting,
 )
 from cscale_core.jobs.model import JobStatus
-from cscale_core.site import SlurmCluster
 
 REST = SlurmCluster(
     id="r", title="R", kind="rest", url="http://127.0.0.1:9", audience="slurm", folder="/w"

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 sys.path.insert(0, str(Path(__file__).parent))
 from spark_application_schema import SPARK_APPLICATION
 
+from cscale_core.clusters import SparkKubernetes, SparkSite
 from cscale_core.errors import InvalidInput
 from cscale_core.jobs.engines.spark.backend import Work
 from cscale_core.jobs.engines.spark.kubernetes import pod_entry
@@ -30,7 +31,7 @@ from cscale_core.jobs.engines.spark.options import options_of
 from cscale_core.jobs.engines.spark.places import View, output_prefix
 from cscale_core.jobs.engines.spark.process import Program, process_of
 from cscale_core.jobs.model import Job, JobSpec, utc_now
-from cscale_core.site import Site, SparkKubernetes, SparkSite
+from cscale_core.site import Site
 from cscale_core.workflows.applications import Application
 
 JOB = "j-261121000000-0badcafe"

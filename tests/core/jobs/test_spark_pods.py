@@ -16,6 +16,7 @@ import pytest
 import yaml
 from aiohttp import web
 
+from cscale_core.clusters import SparkKubernetes
 from cscale_core.jobs import spark_submit
 from cscale_core.jobs.engines.spark.backend import Work
 from cscale_core.jobs.engines.spark.kubernetes.manifest import describe
@@ -24,7 +25,7 @@ from cscale_core.jobs.engines.spark.places import output_prefix
 from cscale_core.jobs.engines.spark.process import process_of
 from cscale_core.jobs.engines.spark.resources import pods
 from cscale_core.jobs.model import Job, JobSpec, utc_now
-from cscale_core.site import Site, SparkKubernetes
+from cscale_core.site import Site
 
 pytestmark = pytest.mark.spark
 ANSWERS = {"uid": "u-1", "resourceVersion": "1", "creationTimestamp": "2026-11-21T00:00:00Z"}

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from cscale_core.clusters import SparkConnectServer, SparkNode, SparkSite
 from cscale_core.errors import InvalidInput
 from cscale_core.jobs.engines.spark import SparkEngine
 from cscale_core.jobs.engines.spark.connect import server_state, sessions
@@ -25,7 +26,7 @@ from cscale_core.jobs.engines.spark.places import View, output_prefix
 from cscale_core.jobs.engines.spark.process import Program, process_of
 from cscale_core.jobs.engines.spark.resources import check_fits, largest_heap, limits, pods
 from cscale_core.jobs.model import JobSpec
-from cscale_core.site import Site, SparkConnectServer, SparkNode, SparkSite
+from cscale_core.site import Site
 
 INCD = SparkNode(cpus=16, memory="32g")
 
@@ -181,8 +182,8 @@ def test_limits_are_those_of_the_node() -> None:
         ({"main": "/a.py", "environment": {"aws_secret_key": "x"}}, "looks like a secret"),
         ({"main": "/a.py", "environment": {"AWS_PROFILE": "x"}}, "set by the engine"),
         ({"main": "/a.py", "environment": {"A B": "x"}}, "not a variable"),
-        ({"main": "/a.py", "application": "test"}, "application"),
-        ({}, "application"),
+        ({"main": "/a.py", "application": "test"}, "main: Extra"),
+        ({}, "main: Field required"),
     ],
 )
 def test_process_that_is_not_right_is_refused(process: dict[str, Any], said: str) -> None:

@@ -1,9 +1,11 @@
-"""An OpenID provider with switches."""
+"""Two OpenID providers with switches: a small one for single rules, and the issuer of the local
+federation for a whole hub."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import jwt
@@ -11,8 +13,11 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from cscale_hub.auth.checkin import CheckinAuthenticator
+from cscale_hub.auth.checkin import AcceptedVO, CheckinAuthenticator
 from cscale_hub.vos import load_vos
+from tests.hub.auth.running_hub import RunningHub, Visitor, running
+from tests.hub.auth.switched_issuer import SwitchedIssuer
+from tests.hub.spawn.conftest import free_ports
 
 SUBJECT = f"{'ab' * 32}@egi.eu"
 MEMBER = "urn:mace:egi.eu:group:aquamonitor.c-scale.eu:role=member#aai.egi.eu"
@@ -33,6 +38,15 @@ class Provider:
         self.entitlements = [MEMBER]
         self.userinfo_subject = SUBJECT
         self.claims: dict[str, Any] = {}
+        self.renewed_id_token = ""
+        self.refused = "invalid_grant"
+        self.gate = asyncio.Event()  # cleared: the token endpoint thinks
+        self.gate.set()
+        self.reached = asyncio.Event()
+        self.told = asyncio.Event()  # a session was ended
+        self.discoveries = 0
+        self.userinfo_asked = 0
+        self.revoked: list[dict[str, str]] = []
         self.valid_refresh = {"refresh-0"}
         self.refreshes: list[dict[str, str]] = []
         self.count = 0
@@ -54,6 +68,7 @@ class Provider:
         return jwt.encode(claims, self.key, "RS256", {"kid": self.kid})
 
     async def discovery(self, request: web.Request) -> web.Response:
+        self.discoveries += 1
         if self.discovery_failures > 0:
             self.discovery_failures -= 1
             return web.Response(status=503)
@@ -65,6 +80,7 @@ class Provider:
                 "token_endpoint": f"{base}/token",
                 "userinfo_endpoint": f"{base}/userinfo",
                 "jwks_uri": f"{base}/certs",
+                "revocation_endpoint": f"{base}/revoke",
             }
         )
 
@@ -76,6 +92,8 @@ class Provider:
         form = {name: str(value) for name, value in (await request.post()).items()}
         if self.outage:
             return web.Response(status=503)
+        self.reached.set()
+        await self.gate.wait()
         self.count += 1
         answer: dict[str, Any] = {
             "access_token": f"access-{self.count}",
@@ -88,13 +106,21 @@ class Provider:
             return web.json_response(answer)
         self.refreshes.append(form)
         if form["refresh_token"] not in self.valid_refresh:
-            return web.json_response({"error": "invalid_grant"}, status=400)
+            return web.json_response({"error": self.refused}, status=400)
+        if self.renewed_id_token:
+            answer["id_token"] = self.renewed_id_token
         if self.rotate:
             self.valid_refresh = {f"refresh-{self.count}"}
             answer["refresh_token"] = f"refresh-{self.count}"
         return web.json_response(answer)
 
+    async def revoke(self, request: web.Request) -> web.Response:
+        self.revoked.append({name: str(value) for name, value in (await request.post()).items()})
+        self.told.set()
+        return web.Response()
+
     async def userinfo(self, request: web.Request) -> web.Response:
+        self.userinfo_asked += 1
         if self.outage:
             return web.Response(status=503)
         if self.userinfo_status != 200:
@@ -117,6 +143,7 @@ async def provider() -> AsyncIterator[Provider]:
     app.router.add_get(f"{base}/protocol/openid-connect/certs", made.certs)
     app.router.add_post(f"{base}/protocol/openid-connect/token", made.token)
     app.router.add_get(f"{base}/protocol/openid-connect/userinfo", made.userinfo)
+    app.router.add_post(f"{base}/protocol/openid-connect/revoke", made.revoke)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -128,18 +155,81 @@ async def provider() -> AsyncIterator[Provider]:
 
 
 @pytest.fixture
-def authenticator(provider: Provider) -> CheckinAuthenticator:
-    return CheckinAuthenticator(
-        issuer=provider.issuer,
-        client_id="cscale-hub",
-        client_secret="secret",
-        login_service="EGI Check-in",
-        scope=["openid", "offline_access"],
-        vo_rules=list(load_vos().rules()),
-        enrolment_url="https://join.example.org",
-        enable_auth_state=True,
-        manage_groups=True,
-        refresh_ahead=600,
-        discovery_timeout=3.0,
-        oauth_callback_url="http://127.0.0.1:8000/hub/oauth_callback",
+def make_authenticator(provider: Provider) -> Callable[..., CheckinAuthenticator]:
+    """Authenticators with settings of their own."""
+
+    def make(
+        kind: type[CheckinAuthenticator] = CheckinAuthenticator, **settings: Any
+    ) -> CheckinAuthenticator:
+        vos = load_vos()
+        usual: dict[str, Any] = {
+            "issuer": provider.issuer,
+            "client_id": "cscale-hub",
+            "client_secret": "secret",
+            "login_service": "EGI Check-in",
+            "scope": ["openid", "offline_access"],
+            "vo_rules": list(vos.rules()),
+            "accepted_vos": [
+                AcceptedVO(name, vo.title, vo.enrolment_url) for name, vo in vos.vos.items()
+            ],
+            "enrolment_url": "https://join.example.org",
+            "enable_auth_state": True,
+            "manage_groups": True,
+            "refresh_ahead": 600,
+            "discovery_timeout": 3.0,
+            "patience": 30.0,
+            "outage_grace": 100.0,
+            "oauth_callback_url": "http://127.0.0.1:8000/hub/oauth_callback",
+        }
+        return kind(**usual | settings)
+
+    return make
+
+
+@pytest.fixture
+def authenticator(make_authenticator: Callable[..., CheckinAuthenticator]) -> CheckinAuthenticator:
+    return make_authenticator()
+
+
+@pytest.fixture(scope="package")
+def hub_ports() -> list[int]:
+    return free_ports(4)
+
+
+@pytest.fixture(scope="package")
+def running_issuer(
+    tmp_path_factory: pytest.TempPathFactory, hub_ports: list[int]
+) -> Iterator[SwitchedIssuer]:
+    made = SwitchedIssuer(
+        tmp_path_factory.mktemp("issuer"), hub_ports[3], f"http://127.0.0.1:{hub_ports[0]}"
     )
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="package")
+def running_hub(
+    tmp_path_factory: pytest.TempPathFactory, running_issuer: SwitchedIssuer, hub_ports: list[int]
+) -> Iterator[RunningHub]:
+    with running(tmp_path_factory.mktemp("hub"), running_issuer, hub_ports[:3]) as hub:
+        yield hub
+
+
+@pytest.fixture
+def issuer(running_issuer: SwitchedIssuer) -> Iterator[SwitchedIssuer]:
+    """The issuer, with every switch off at the beginning and the end."""
+    running_issuer.reset()
+    yield running_issuer
+    running_issuer.reset()
+
+
+@pytest.fixture
+def hub(running_hub: RunningHub, issuer: SwitchedIssuer) -> RunningHub:
+    return running_hub
+
+
+@pytest.fixture
+def visitor(hub: RunningHub) -> Iterator[Visitor]:
+    with Visitor(hub) as made:
+        yield made

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 import httpx
 import pytest
-import yaml
 
 from cscale_hub.broker.app import create_app
 from cscale_hub.broker.config import BrokerConfig
 
 HUB, TOKENS, S3 = "http://127.0.0.1:1/hub/api", "http://127.0.0.1:2/token", "http://127.0.0.1:3"
+ROLE = "arn:aws:iam::role/cscale-researcher"
 SLUG = "uabcdefgh234"
 SCOPE = "custom:cscale-broker:use"
 SERVER_TOKEN = "server-token-of-the-user"
@@ -46,7 +46,8 @@ class World:
 
     tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
     users: dict[str, dict[str, Any]] = field(default_factory=dict)
-    shares: dict[str, list[Any]] = field(default_factory=dict)
+    shared: set[str] = field(default_factory=set)
+    vo: str = "aquamonitor.c-scale.eu"
     lives: dict[str, float] = field(default_factory=dict)
     renew_to: str = ""
     down: set[str] = field(default_factory=set)
@@ -54,6 +55,7 @@ class World:
     delay: float = 0
     asked: list[str] = field(default_factory=list)
     forms: list[dict[str, str]] = field(default_factory=list)
+    headers: httpx.Headers = field(default_factory=httpx.Headers)
     exchanged: int = 0
 
     def add_user(self, slug: str = SLUG, token: str = SERVER_TOKEN, *groups: str) -> None:
@@ -67,9 +69,15 @@ class World:
             "name": slug,
             "groups": list(groups)
             or ["vo:aquamonitor.c-scale.eu", "vo:aquamonitor.c-scale.eu:member"],
-            "auth_state": {"access_token": f"login-of-{slug}", "refresh_token": "never"},
         }
-        self.lives[f"login-of-{slug}"] = 3600
+        self.log_in(slug, f"login-of-{slug}")
+
+    def log_in(self, slug: str, token: str, life: float = 3600) -> None:
+        self.users[slug] |= {"access_token": token, "expires_at": int(time.time() + life)}
+        self.lives[token] = life
+
+    def make_token(self, audience: str) -> str:
+        return f"{audience}-token-{self.exchanged}"
 
     def count(self, path: str) -> int:
         return sum(each.startswith(path) for each in self.asked)
@@ -88,23 +96,22 @@ class World:
             return self._hub(path.removeprefix(HUB), request.headers["Authorization"])
         form = {name: each[0] for name, each in parse_qs(request.content.decode()).items()}
         self.forms.append(form)
+        self.headers = request.headers
         return self._exchange(form, request) if path.startswith(TOKENS) else self._sts(form)
 
     def _hub(self, path: str, authorization: str) -> httpx.Response:
         token = authorization.removeprefix("token ")
         if path == "/user":
             if self.renew_to and token in self.tokens:
-                state = self.users[self.tokens[token]["name"]]["auth_state"]
-                state["access_token"] = self.renew_to
+                self.log_in(self.tokens[token]["name"], self.renew_to)
             model = self.tokens.get(token)
             return httpx.Response(200, json=model) if model else httpx.Response(403, json={})
         if token != "token-of-the-service":
             return httpx.Response(403, json={})
-        _, kind, name = path.split("/", 2)
-        if kind == "users":
-            found = self.users.get(name)
-            return httpx.Response(200, json=found) if found else httpx.Response(404, json={})
-        return httpx.Response(200, json={"items": self.shares.get(name, []), "_pagination": {}})
+        name = unquote(path.removeprefix("/cscale/logins/"))
+        servers = {"": {"vo": self.vo, "shared": name in self.shared}}
+        found = self.users.get(name)
+        return httpx.Response(200 if found else 404, json={"servers": servers, **(found or {})})
 
     def _exchange(self, form: dict[str, str], request: httpx.Request) -> httpx.Response:
         assert request.headers["Authorization"] == httpx.BasicAuth(
@@ -114,7 +121,7 @@ class World:
         if life is None or life <= 0:
             return httpx.Response(400, json={"error": "invalid_request"})
         self.exchanged += 1
-        token = f"{form['audience']}-token-{self.exchanged}"
+        token = self.make_token(form["audience"])
         return httpx.Response(
             200, json={"access_token": token, "token_type": "Bearer", "expires_in": int(life)}
         )
@@ -133,6 +140,11 @@ class Running:
     world: World
     http: httpx.AsyncClient
     audit_file: Path
+    transport: httpx.MockTransport
+
+    def answers_with(self, handle: Callable[[httpx.Request], Any]) -> None:
+        """Put something before the world."""
+        self.transport.handler = handle
 
     async def get(self, path: str, token: str = SERVER_TOKEN) -> httpx.Response:
         headers = {"Authorization": f"token {token}"} if token else {}
@@ -152,14 +164,13 @@ def settings(folder: Path, **changes: Any) -> dict[str, Any]:
         name: {"title": name, "entitlement": {"group": name}, "bucket": name.split(".")[0]}
         for name in ("aquamonitor.c-scale.eu", "waterwatch.c-scale.eu")
     }
-    (folder / "vos.yaml").write_text(yaml.safe_dump({"vos": vos}))
     return {
         "port": 8001,
         "token_url": TOKENS,
         "client_id": "cscale-hub",
         "client_secret_file": str(folder / "client-secret"),
-        "s3": {"endpoint": S3, "role_arn": "arn:aws:iam::role/cscale-researcher"},
-        "vos_file": str(folder / "vos.yaml"),
+        "s3": {"endpoint": S3, "role_arn": ROLE},
+        "vos": {"vos": vos},
         "audit_log": str(folder / "audit" / "broker.jsonl"),
     } | changes
 
@@ -171,15 +182,16 @@ ENVIRONMENT = {"JUPYTERHUB_API_URL": HUB, "JUPYTERHUB_API_TOKEN": "token-of-the-
 async def make_broker(tmp_path: Path) -> AsyncIterator[MakeBroker]:
     clients: list[httpx.AsyncClient] = []
 
-    def make(**changes: Any) -> Running:
+    def make(outwards: Any = httpx.MockTransport, **changes: Any) -> Running:
         world = World()
         world.add_user()
         config = BrokerConfig.model_validate(settings(tmp_path, **changes))
-        app = create_app(config, ENVIRONMENT, httpx.MockTransport(world.handle))
+        upstreams = outwards(world.handle)
+        app = create_app(config, ENVIRONMENT, upstreams)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         http = httpx.AsyncClient(transport=transport, base_url="http://broker")
         clients.append(http)
-        return Running(world, http, config.audit_log)
+        return Running(world, http, config.audit_log, upstreams)
 
     yield make
     for client in clients:

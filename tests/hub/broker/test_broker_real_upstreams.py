@@ -25,10 +25,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from cscale_core.identity.slug import user_slug
+from cscale_hub.broker.scopes import SCOPE
 from cscale_hub.local.issuer.demo import demo_clients, write_demo_users
 
 BIN = Path(sys.executable).parent
-SCOPE = "custom:cscale-broker:use"
 VOS = ("aquamonitor.c-scale.eu", "waterwatch.c-scale.eu")
 
 STUB_SERVER = """
@@ -46,6 +46,12 @@ http.server.ThreadingHTTPServer((url.hostname, url.port), Handler).serve_forever
 
 HUB_CONFIG = """
 import sys
+from cscale_hub.broker import scopes
+from cscale_hub.broker.logins import HANDLERS
+from jupyterhub.auth import DummyAuthenticator
+class Authenticator(DummyAuthenticator):
+    def get_handlers(self, app):
+        return [*super().get_handlers(app), *HANDLERS]
 c.JupyterHub.bind_url = "http://127.0.0.1:{proxy}"
 c.JupyterHub.hub_bind_url = "http://127.0.0.1:{hub}"
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{proxy_api}"
@@ -53,7 +59,7 @@ c.ConfigurableHTTPProxy.command = ["{bin}/configurable-http-proxy"]
 c.JupyterHub.db_url = "sqlite:///{folder}/hub.sqlite"
 c.JupyterHub.cookie_secret_file = "{folder}/cookie-secret"
 c.ConfigurableHTTPProxy.pid_file = "{folder}/proxy.pid"
-c.JupyterHub.authenticator_class = "dummy"
+c.JupyterHub.authenticator_class = Authenticator
 c.Authenticator.allow_all = True
 c.Authenticator.enable_auth_state = True
 c.CryptKeeper.keys = ["{key}"]
@@ -62,12 +68,11 @@ c.Spawner.cmd = [sys.executable, "{folder}/stub.py"]
 c.Spawner.args = []
 c.Spawner.environment = {{"TOKEN_FOLDER": "{folder}/tokens"}}
 c.Spawner.http_timeout = 30
-c.JupyterHub.custom_scopes = {{"{scope}": {{"description": "Ask the broker"}}}}
+c.JupyterHub.custom_scopes = scopes.DESCRIPTIONS
 c.Spawner.server_token_scopes = ["users:activity!user", "access:servers!server", "{scope}!server"]
 c.JupyterHub.load_roles = [
     {{"name": "user", "scopes": ["self", "{scope}!user", "shares!user"]}},
-    {{"name": "broker", "scopes": ["read:users", "admin:auth_state", "read:shares"],
-      "services": ["broker"]}},
+    {{"name": "broker", "scopes": [scopes.READ_SCOPE], "services": ["broker"]}},
     {{"name": "test", "scopes": ["admin:users", "admin:auth_state", "admin:servers", "groups",
       "admin:groups", "shares", "tokens", "{scope}"], "services": ["test"]}},
 ]
@@ -195,8 +200,20 @@ class Stack:
     broker: str
     s3: str
     slug: str
+    other: str
     server_token: str
+    other_token: str
     test_token: str
+    broker_token: str
+
+    def token_of(self, slug: str) -> str:
+        """What the user's server wrote down, as soon as it runs."""
+        token_file = self.folder / "tokens" / slug
+        deadline = time.monotonic() + 30
+        while not (token_file.exists() and token_file.read_text()):
+            assert time.monotonic() < deadline, (self.folder / "hub.log").read_text()[-3000:]
+            time.sleep(0.1)
+        return token_file.read_text()
 
     def api(self, method: str, path: str, **body: Any) -> httpx.Response:
         return httpx.request(
@@ -311,6 +328,12 @@ def start_stack(folder: Path, processes: Processes) -> Stack:
         "client_id": "cscale-hub",
         "client_secret_file": str(secrets_dir / "oidc-cscale-hub"),
         "s3": {"endpoint": s3, "role_arn": "arn:aws:iam::role/cscale-researcher"},
+        "vos": {
+            "vos": {
+                name: {"title": name, "entitlement": {"group": name}, "bucket": name.split(".")[0]}
+                for name in VOS
+            }
+        },
         "audit_log": str(folder / "audit.jsonl"),
         "identity_cache": 0,
     }
@@ -324,23 +347,26 @@ def start_stack(folder: Path, processes: Processes) -> Stack:
     )
 
     secret = (secrets_dir / "oidc-cscale-hub").read_text().strip()
-    person = login(issuer, hub, secret, "aqua", passwords["aqua"])
-    slug = user_slug(person["sub"])
-    made = Stack(folder, hub, broker, s3, slug, "", test_token)
-    assert made.api("POST", f"/users/{slug}").status_code == 201
-    assert made.api("POST", "/users/uother234567").status_code == 201
-    state = {"access_token": person["tokens"]["access_token"]}
-    assert made.api("PATCH", f"/users/{slug}", auth_state=state).status_code == 200
-    for group in (f"vo:{VOS[0]}", f"vo:{VOS[0]}:member"):
-        assert made.api("POST", f"/groups/{group}").status_code == 201
-        assert made.api("POST", f"/groups/{group}/users", users=[slug]).status_code == 200
-    assert made.api("POST", f"/users/{slug}/server").status_code in (201, 202)
-    token_file = folder / "tokens" / slug
-    deadline = time.monotonic() + 30
-    while not (token_file.exists() and token_file.read_text()):
-        assert time.monotonic() < deadline, (folder / "hub.log").read_text()[-3000:]
-        time.sleep(0.1)
-    made.server_token = token_file.read_text()
+    people = [
+        login(issuer, hub, secret, username, passwords[username]) for username in ("aqua", "water")
+    ]
+    slugs = [user_slug(person["sub"]) for person in people]
+    made = Stack(folder, hub, broker, s3, *slugs, "", "", test_token, broker_token)
+    for slug, person, vo in zip(slugs, people, VOS, strict=True):
+        tokens = person["tokens"]
+        state = {
+            "access_token": tokens["access_token"],
+            "refresh_token": tokens["refresh_token"],
+            "expires_at": int(time.time()) + tokens["expires_in"],
+        }
+        assert made.api("POST", f"/users/{slug}").status_code == 201
+        assert made.api("PATCH", f"/users/{slug}", auth_state=state).status_code == 200
+        for group in (f"vo:{vo}", f"vo:{vo}:member"):
+            assert made.api("POST", f"/groups/{group}").status_code == 201
+            assert made.api("POST", f"/groups/{group}/users", users=[slug]).status_code == 200
+        started = made.api("POST", f"/users/{slug}/server", vo=vo)
+        assert started.status_code in (201, 202)
+    made.server_token, made.other_token = (made.token_of(slug) for slug in slugs)
     return made
 
 
@@ -365,7 +391,7 @@ def test_a_server_gets_s3_credentials_for_its_user_and_no_more(stack: Stack) -> 
     client.put_object(Bucket="aquamonitor", Key="products/c/i/x", Body=b"product")
     found = client.list_objects_v2(Bucket="aquamonitor", Prefix=f"users/{stack.slug}/")
     assert [each["Key"] for each in found["Contents"]] == [f"users/{stack.slug}/x"]
-    for bucket, key in (("aquamonitor", "users/uother234567/x"), ("waterwatch", "products/x")):
+    for bucket, key in (("aquamonitor", f"users/{stack.other}/x"), ("waterwatch", "products/x")):
         with pytest.raises(ClientError, match="AccessDenied"):
             client.put_object(Bucket=bucket, Key=key, Body=b"x")
     with pytest.raises(ClientError, match="AccessDenied"):
@@ -396,12 +422,52 @@ def test_a_token_a_user_makes_or_another_user_s_is_not_taken(stack: Stack) -> No
 
 
 def test_a_shared_server_gets_nothing_until_it_is_no_longer_shared(stack: Stack) -> None:
-    shared = stack.api("POST", f"/shares/{stack.slug}/", user="uother234567")
+    shared = stack.api("POST", f"/shares/{stack.slug}/", user=stack.other)
     assert shared.status_code == 200, shared.text
     assert stack.ask("/v1/s3").status_code == 409
     assert stack.ask("/v1/token?audience=openeo").json()["code"] == "conflict"
     assert stack.api("DELETE", f"/shares/{stack.slug}/").status_code == 204
     assert stack.ask("/v1/s3").status_code == 200
+
+
+def test_a_user_s_server_reads_nothing_of_another_user(stack: Stack) -> None:
+    """Whatever is added to the question; nor does the hub tell more than the broker."""
+    asked = f"user={stack.other}&name={stack.other}&server={stack.other}"
+    mine = stack.ask(f"/v1/token?audience=openeo&{asked}").json()["access_token"]
+    assert user_slug(claims(mine)["sub"]) == stack.slug
+    theirs = stack.ask("/v1/token?audience=openeo", stack.other_token).json()["access_token"]
+    assert user_slug(claims(theirs)["sub"]) == stack.other
+    keys = stack.ask(f"/v1/s3?{asked}").json()
+    assert stack.ask("/v1/s3", stack.other_token).json()["AccessKeyId"] != keys["AccessKeyId"]
+    for path in (f"/cscale/logins/{stack.other}", f"/cscale/logins/{stack.slug}"):
+        answer = httpx.get(
+            f"{stack.hub}/hub/api{path}",
+            headers={"Authorization": f"token {stack.server_token}"},
+            trust_env=False,
+        )
+        assert answer.status_code == 403
+        assert "access_token" not in answer.text
+
+
+def test_no_refresh_token_reaches_the_broker(stack: Stack) -> None:
+    """What the broker's own token opens at the hub holds none."""
+    kept = stack.api("GET", f"/users/{stack.slug}").json()["auth_state"]["refresh_token"]
+    assert len(kept) > 20
+
+    def read(path: str) -> httpx.Response:
+        return httpx.get(
+            f"{stack.hub}/hub/api{path}",
+            headers={"Authorization": f"token {stack.broker_token}"},
+            trust_env=False,
+        )
+
+    told = read(f"/cscale/logins/{stack.slug}")
+    assert told.status_code == 200, told.text
+    assert set(told.json()) == {"name", "groups", "access_token", "expires_at", "servers"}
+    assert told.json()["servers"][""] == {"vo": VOS[0], "shared": False}
+    for answer in (told, read(f"/users/{stack.slug}"), read("/users"), read("/user")):
+        assert kept not in answer.text
+    assert read("/cscale/logins/nobody").status_code == 404
 
 
 def test_a_user_who_leaves_the_vo_loses_s3_at_once(stack: Stack) -> None:
@@ -414,7 +480,7 @@ def test_a_user_who_leaves_the_vo_loses_s3_at_once(stack: Stack) -> None:
 
 def test_a_login_that_ended_at_the_provider_means_log_in(stack: Stack) -> None:
     before = stack.api("GET", f"/users/{stack.slug}").json()["auth_state"]
-    changed = {"access_token": before["access_token"][:-8] + "AAAAAAAA"}
+    changed = before | {"access_token": before["access_token"][:-8] + "AAAAAAAA"}
     assert stack.api("PATCH", f"/users/{stack.slug}", auth_state=changed).status_code == 200
     answer = stack.ask("/v1/s3")
     assert (answer.status_code, answer.json()["code"]) == (401, "login_required")
@@ -426,7 +492,9 @@ def test_nothing_secret_is_in_the_broker_s_files(stack: Stack) -> None:
     keys = stack.ask("/v1/s3").json()
     audit = (stack.folder / "audit.jsonl").read_text()
     log = (stack.folder / "broker.log").read_text()
-    for secret in (keys["SecretAccessKey"], keys["Token"], stack.server_token):
+    state = stack.api("GET", f"/users/{stack.slug}").json()["auth_state"]
+    kept = (state["access_token"], state["refresh_token"])
+    for secret in (keys["SecretAccessKey"], keys["Token"], stack.server_token, *kept):
         assert secret not in audit + log
     last = json.loads(audit.splitlines()[-1])
     assert (last["user"], last["access_key_id"]) == (stack.slug, keys["AccessKeyId"])

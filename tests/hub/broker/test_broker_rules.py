@@ -16,14 +16,18 @@ from pydantic import ValidationError
 from cscale_hub.audit import AuditEvent, AuditLog
 from cscale_hub.broker.app import create_app
 from cscale_hub.broker.config import BrokerConfig
-from cscale_hub.broker.hub import roles_of
 from cscale_hub.broker.limits import RateLimiter
 from cscale_hub.settings import SettingsError
-from cscale_hub.vos import group_names
 
 HUB, TOKENS, S3 = "http://127.0.0.1:1/hub/api", "http://127.0.0.1:2/token", "http://127.0.0.1:3"
+ROLE = "arn:aws:iam::role/cscale-researcher"
+AQUA, WATER = "aquamonitor.c-scale.eu", "waterwatch.c-scale.eu"
 SLUG, SERVER_TOKEN = "uabcdefgh234", "server-token-of-the-user"
 SCOPE = "custom:cscale-broker:use"
+
+VOS = {
+    "vos": {"vo.example": {"title": "V", "entitlement": {"group": "vo.example"}, "bucket": "own"}}
+}
 
 
 def problem(answer: httpx.Response, status: int, code: str, *, retryable: bool = False) -> Any:
@@ -118,7 +122,7 @@ async def test_an_unknown_token_is_asked_for_every_time(broker: Any) -> None:
         {"scopes": [f"{SCOPE}!server=someone/"]},
         {"scopes": [f"{SCOPE}!server={SLUG}x/"]},
         {"scopes": [f"{SCOPE}x!server={SLUG}/"]},
-        {"kind": "service"},
+        {"kind": "service", "scopes": [f"{SCOPE}!server={SLUG}/"]},
         {"name": ""},
     ],
 )
@@ -128,11 +132,18 @@ async def test_only_the_token_of_a_server_is_taken(broker: Any, change: dict[str
     assert broker.world.forms == []
 
 
+async def test_who_asks_with_another_token_of_theirs_is_on_record(broker: Any) -> None:
+    broker.world.tokens[SERVER_TOKEN] |= {"scopes": [f"{SCOPE}!user={SLUG}"]}
+    problem(await broker.get("/v1/token?audience=openeo"), 403, "forbidden")
+    (event,) = broker.audit()
+    assert (event["user"], event["outcome"], event["code"]) == (SLUG, "refused", "forbidden")
+
+
 async def test_a_known_caller_is_asked_for_again_after_some_seconds(make_broker: Any) -> None:
     broker = make_broker(identity_cache=0.2)
     for _ in range(3):
         assert (await broker.get("/v1/s3")).status_code == 200
-    assert broker.world.count(f"{HUB}/user") <= 3  # /user and /users/…
+    assert broker.world.count(f"{HUB}/user") <= 2
     await asyncio.sleep(0.25)
     del broker.world.tokens[SERVER_TOKEN]
     problem(await broker.get("/v1/s3"), 401, "login_required")
@@ -152,38 +163,70 @@ async def test_users_never_get_each_others_things(broker: Any) -> None:
 # -- logins ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", [None, {}, {"access_token": ""}, {"access_token": None}])
-async def test_no_login_kept_by_the_hub(broker: Any, state: Any) -> None:
-    broker.world.users[SLUG]["auth_state"] = state
+@pytest.mark.parametrize("token", [None, ""])
+async def test_no_login_kept_by_the_hub(broker: Any, token: Any) -> None:
+    broker.world.users[SLUG]["access_token"] = token
     problem(await broker.get("/v1/s3"), 401, "login_required")
+    assert [(e["user"], e["outcome"]) for e in broker.audit()] == [(SLUG, "refused")]
 
 
-async def test_an_ended_login_means_log_in_again(broker: Any) -> None:
-    broker.world.lives[f"login-of-{SLUG}"] = 0
-    body = problem(await broker.get("/v1/token?audience=openeo"), 401, "login_required")
-    assert "Log in" in body["hint"]
+@pytest.mark.parametrize("mode", ["web-identity", "assume-role", "static"])
+async def test_an_ended_login_means_log_in_again(
+    make_broker: Any, tmp_path: Path, mode: str
+) -> None:
+    broker = make_broker(s3=s3_access(tmp_path, mode))
+    broker.world.log_in(SLUG, "ended", 0)
+    for path in ("/v1/token?audience=openeo", "/v1/s3"):
+        body = problem(await broker.get(path), 401, "login_required")
+        assert "Log in" in body["hint"]
     assert broker.audit()[-1]["outcome"] == "refused"
+    assert broker.world.forms == []
 
 
+async def test_a_login_that_the_provider_ended_early_means_log_in_again(broker: Any) -> None:
+    broker.world.lives[f"login-of-{SLUG}"] = 0
+    problem(await broker.get("/v1/token?audience=openeo"), 401, "login_required")
+
+
+@pytest.mark.parametrize("mode", ["web-identity", "assume-role", "static"])
 @pytest.mark.parametrize("life", [0, 300, 1100])
 async def test_with_little_life_left_the_hub_is_asked_to_renew_first(
-    broker: Any, life: float
+    make_broker: Any, tmp_path: Path, life: float, mode: str
 ) -> None:
-    broker.world.lives[f"login-of-{SLUG}"] = life
-    assert broker.world.lives.setdefault("renewed-login", 3600)
-    assert (await broker.get("/healthz", token="")).status_code == 200
-    # The first look at the user does not renew; the second, which the broker provokes, does.
-    original = broker.world._hub
+    broker = make_broker(s3=s3_access(tmp_path, mode))
+    broker.world.log_in(SLUG, "old-login", life)
+    renewing = broker.world.handle
 
-    def hub(path: str, authorization: str) -> httpx.Response:
-        if path == "/user" and broker.world.count(TOKENS):
+    async def handle(request: httpx.Request) -> httpx.Response:
+        # The first look at the user does not renew; the second, which the broker provokes, does.
+        if broker.world.count(f"{HUB}/user"):
             broker.world.renew_to = "renewed-login"
-        return original(path, authorization)  # type: ignore[no-any-return]
+        return await renewing(request)  # type: ignore[no-any-return]
 
-    broker.world._hub = hub
+    broker.answers_with(handle)
     body = (await broker.get("/v1/s3")).json()
     assert seconds_until(body["Expiration"]) > 3500
-    assert [form.get("subject_token") for form in broker.world.forms[:2]] == [
+    exchanged = [form["subject_token"] for form in broker.world.forms if "subject_token" in form]
+    assert exchanged == (["renewed-login"] if mode == "web-identity" else [])
+
+
+@pytest.mark.parametrize(("life", "status"), [(25, 200), (5, 401)])
+async def test_a_login_that_lives_a_minute_is_not_taken_for_one_that_ended(
+    broker: Any, life: float, status: int
+) -> None:
+    """The hub has not renewed it yet."""
+    broker.world.log_in(SLUG, "short-login", life)
+    assert (await broker.get("/v1/token?audience=openeo")).status_code == status
+
+
+async def test_a_login_renewed_a_moment_ago_is_taken_from_the_hub(broker: Any) -> None:
+    """The broker knows the old one for some seconds; the provider does not take it any more."""
+    assert (await broker.get("/v1/token?audience=openeo")).status_code == 200
+    broker.world.lives[f"login-of-{SLUG}"] = 0
+    broker.world.log_in(SLUG, "renewed-login")
+    assert (await broker.get("/v1/s3")).status_code == 200
+    assert [f["subject_token"] for f in broker.world.forms if "subject_token" in f] == [
+        f"login-of-{SLUG}",
         f"login-of-{SLUG}",
         "renewed-login",
     ]
@@ -194,7 +237,7 @@ async def test_credentials_do_not_outlive_the_token_but_for_the_sts_minimum(
 ) -> None:
     for life, expected in ((1500, 1500), (300, 900)):
         broker = make_broker()
-        broker.world.lives[f"login-of-{SLUG}"] = life
+        broker.world.log_in(SLUG, "short-login", life)
         await broker.get("/v1/s3")
         duration = int(broker.world.forms[-1]["DurationSeconds"])
         assert expected - 5 <= duration <= expected
@@ -223,22 +266,26 @@ async def test_a_changed_membership_gives_other_credentials_at_once(make_broker:
 async def test_a_new_login_never_gets_what_the_old_one_had(make_broker: Any) -> None:
     broker = make_broker(identity_cache=0)
     first = (await broker.get("/v1/token?audience=openeo")).json()
-    broker.world.users[SLUG]["auth_state"]["access_token"] = "second-login"
-    broker.world.lives["second-login"] = 3600
+    broker.world.log_in(SLUG, "second-login")
     second = (await broker.get("/v1/token?audience=openeo")).json()
     assert first["access_token"] != second["access_token"]
 
 
-def test_roles_come_from_the_hub_groups_that_the_vo_file_makes() -> None:
-    held = {"a.eu": frozenset({"member", "manager"}), "b.eu": frozenset({"member"})}
-    assert roles_of(group_names(held)) == held
-    assert roles_of(["vo:", "vo:a.eu", "vo:a.eu:", "vo::member", "a.eu:member", 3]) == {}
+async def test_groups_without_a_role_or_a_name_give_nothing(broker: Any) -> None:
+    vo = "aquamonitor.c-scale.eu"
+    broker.world.users[SLUG]["groups"] = [
+        "vo:",
+        f"vo:{vo}",
+        f"vo:{vo}:",
+        "vo::member",
+        f"{vo}:member",
+    ]
+    problem(await broker.get("/v1/s3"), 403, "forbidden")
 
 
 async def test_a_user_name_that_is_no_slug_gets_no_policy(broker: Any) -> None:
     broker.world.add_user("u*", "token-of-a-star")
     broker.world.tokens["token-of-a-star"]["scopes"] = [f"{SCOPE}!server=u*/"]
-    broker.world.users["u%2A"] = broker.world.users["u*"]
     body = problem(await broker.get("/v1/s3", "token-of-a-star"), 403, "forbidden")
     assert "prefix" in body["message"]
     assert not any("Policy" in form for form in broker.world.forms)
@@ -248,25 +295,82 @@ async def test_a_user_name_that_is_no_slug_gets_no_policy(broker: Any) -> None:
 
 
 async def test_a_shared_server_gets_nothing(broker: Any) -> None:
-    broker.world.shares[SLUG] = [{"user": {"name": "uother234567"}}]
+    broker.world.shared.add(SLUG)
     for path in ("/v1/s3", "/v1/token?audience=openeo"):
         body = problem(await broker.get(path), 409, "conflict")
         assert "shared" in body["message"]
+        assert AQUA in body["message"]
     assert broker.world.forms == []
     assert {event["code"] for event in broker.audit()} == {"conflict"}
 
 
-async def test_sharing_can_be_allowed_by_the_operator(make_broker: Any) -> None:
-    broker = make_broker(refuse_shared=False)
-    broker.world.shares[SLUG] = [{"user": {"name": "uother234567"}}]
+def open_to_visitors(*allowing: str) -> dict[str, Any]:
+    """A VO file in which some VOs give credentials to servers that are shared."""
+    return {
+        "vos": {
+            name: {
+                "title": name,
+                "entitlement": {"group": name},
+                "bucket": name.split(".")[0],
+                "shared_notebooks": {"tokens_while_shared": name in allowing},
+            }
+            for name in (AQUA, WATER)
+        }
+    }
+
+
+async def test_a_vo_may_allow_credentials_while_shared(make_broker: Any) -> None:
+    broker = make_broker(vos=open_to_visitors(AQUA))
+    broker.world.shared.add(SLUG)
     assert (await broker.get("/v1/s3")).status_code == 200
-    assert broker.world.count(f"{HUB}/shares") == 0
+    assert (await broker.get("/v1/token?audience=openeo")).status_code == 200
 
 
-async def test_when_shares_cannot_be_read_nothing_is_given(broker: Any) -> None:
-    broker.world.answers[f"{HUB}/shares"] = httpx.Response(403, json={})
+async def test_visitors_get_nothing_of_a_vo_that_does_not_allow_it(make_broker: Any) -> None:
+    """One VO allows it, the person is in another one too that does not."""
+    broker = make_broker(vos=open_to_visitors(AQUA), identity_cache=0)
+    broker.world.users[SLUG]["groups"] += [f"vo:{WATER}", f"vo:{WATER}:member"]
+    assert (await broker.get("/v1/s3")).status_code == 200
+    assert "waterwatch" in broker.world.forms[-1]["Policy"]
+    broker.world.shared.add(SLUG)
+    assert (await broker.get("/v1/s3")).status_code == 200
+    assert "waterwatch" not in broker.world.forms[-1]["Policy"]
+    assert broker.audit()[-1]["vos"] == [AQUA]
+    # A token cannot be narrowed to a VO.
+    problem(await broker.get("/v1/token?audience=openeo"), 409, "conflict")
+
+
+@pytest.mark.parametrize("vo", [WATER, "", "unknown.c-scale.eu"])
+async def test_what_a_shared_server_is_for_decides(make_broker: Any, vo: str) -> None:
+    broker = make_broker(vos=open_to_visitors(AQUA))
+    broker.world.shared.add(SLUG)
+    broker.world.vo = vo
+    problem(await broker.get("/v1/s3"), 409, "conflict")
+
+
+async def test_another_server_of_the_user_that_is_shared_counts_too(make_broker: Any) -> None:
+    """All of a person's servers have the same home folder."""
+    broker = make_broker(vos=open_to_visitors(AQUA))
+    broker.world.users[SLUG]["servers"] = {
+        "": {"vo": AQUA, "shared": False},
+        "second": {"vo": WATER, "shared": True},
+    }
+    problem(await broker.get("/v1/s3"), 409, "conflict")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"servers": None}, {"servers": {"": None}}, {"groups": None}, {"expires_at": None}],
+)
+async def test_when_the_hub_does_not_tell_all_nothing_is_given(broker: Any, change: Any) -> None:
+    broker.world.users[SLUG] |= change
+    problem(await broker.get("/v1/s3"), 502, "upstream_error")
+
+
+async def test_when_the_login_may_not_be_read_nothing_is_given(broker: Any) -> None:
+    broker.world.answers[f"{HUB}/cscale"] = httpx.Response(403, json={})
     body = problem(await broker.get("/v1/s3"), 502, "upstream_error")
-    assert "read:shares" in body["hint"]
+    assert "custom:cscale-broker:read" in body["hint"]
 
 
 # -- how often -------------------------------------------------------------------------------------
@@ -308,7 +412,7 @@ async def test_many_questions_at_once_are_one_question_upstream(make_broker: Any
     assert len({answer.text for answer in answers}) == 1
     assert broker.world.count(TOKENS) == 1
     assert broker.world.count(S3) == 1
-    assert broker.world.count(f"{HUB}/user") == 2  # /user and /users/{name}
+    assert broker.world.count(HUB) == 2  # who is it, and what is known of them
 
 
 async def test_one_who_goes_away_does_not_spoil_it_for_the_others(broker: Any) -> None:
@@ -350,7 +454,7 @@ def test_the_rate_limit_fills_again() -> None:
 # -- upstreams -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("part", [f"{HUB}/user", f"{HUB}/users", f"{HUB}/shares", TOKENS, S3])
+@pytest.mark.parametrize("part", [f"{HUB}/user", f"{HUB}/cscale", TOKENS, S3])
 async def test_an_upstream_that_is_down_is_told_as_retryable(broker: Any, part: str) -> None:
     broker.world.down.add(part)
     answer = await broker.get("/v1/s3")
@@ -376,9 +480,8 @@ async def test_an_upstream_that_fails_is_told_as_retryable(broker: Any, part: st
         (S3, httpx.Response(200, text="no xml")),
         (S3, httpx.Response(200, text="<a><AccessKeyId>x</AccessKeyId></a>")),
         (S3, httpx.Response(403, text="<E><Code>AccessDenied</Code></E>")),
-        (f"{HUB}/users", httpx.Response(200, json={"name": "x"})),
-        (f"{HUB}/users", httpx.Response(403, json={})),
-        (f"{HUB}/shares", httpx.Response(200, json={})),
+        (f"{HUB}/cscale", httpx.Response(200, json={"access_token": "x"})),
+        (f"{HUB}/cscale", httpx.Response(200, json=[])),
     ],
 )
 async def test_an_answer_that_waiting_does_not_mend_is_not_retryable(
@@ -404,35 +507,91 @@ async def test_sts_that_finds_the_token_expired_means_log_in(broker: Any) -> Non
     problem(await broker.get("/v1/s3"), 401, "login_required")
 
 
-async def test_a_fault_of_our_own_shows_no_inside(broker: Any) -> None:
-    broker.world.users[SLUG]["groups"] = 5
+async def test_a_fault_of_our_own_shows_no_inside(
+    broker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("inside")
+
+    monkeypatch.setattr("cscale_hub.broker.issue.session_policy", broken)
     body = problem(await broker.get("/v1/s3"), 500, "internal")
     assert body["message"] == "The broker failed."
 
 
-# -- static keys -----------------------------------------------------------------------------------
+# -- keys of the operator's ------------------------------------------------------------------------
 
 
-def static(folder: Path) -> dict[str, Any]:
-    return {"mode": "static", "endpoint": S3, "static_key_file": str(folder / "keys.json")}
+def s3_access(folder: Path, mode: str, permissions: int = 0o600) -> dict[str, Any]:
+    keys = folder / "keys.json"
+    keys.write_text(json.dumps({"access_key_id": "AKIA", "secret_access_key": "secret-of-role"}))
+    keys.chmod(permissions)
+    return {"mode": mode, "endpoint": S3, "role_arn": ROLE, "key_file": str(keys)}
 
 
 async def test_static_keys_where_there_is_no_sts(make_broker: Any, tmp_path: Path) -> None:
-    keys = tmp_path / "keys.json"
-    keys.write_text(json.dumps({"access_key_id": "AKIA", "secret_access_key": "secret"}))
-    keys.chmod(0o600)
-    broker = make_broker(s3=static(tmp_path))
+    broker = make_broker(s3=s3_access(tmp_path, "static"))
     body = (await broker.get("/v1/s3")).json()
     assert (body["AccessKeyId"], body["Token"]) == ("AKIA", "")
+    assert 3500 < seconds_until(body["Expiration"]) <= 3600
     assert broker.world.forms == []
 
 
-async def test_static_keys_open_to_others_are_not_used(make_broker: Any, tmp_path: Path) -> None:
-    keys = tmp_path / "keys.json"
-    keys.write_text(json.dumps({"access_key_id": "AKIA", "secret_access_key": "secret"}))
-    keys.chmod(0o644)
-    broker = make_broker(s3=static(tmp_path))
+async def test_assume_role_with_the_broker_s_own_keys(make_broker: Any, tmp_path: Path) -> None:
+    broker = make_broker(s3=s3_access(tmp_path, "assume-role"))
+    broker.world.log_in(SLUG, "some-login", 1800)
+    body = (await broker.get("/v1/s3")).json()
+    assert body["AccessKeyId"].startswith("ASIA")
+    (form,) = broker.world.forms
+    assert (form["Action"], form["RoleArn"]) == ("AssumeRole", ROLE)
+    assert form["RoleSessionName"] == SLUG
+    assert f"aquamonitor/users/{SLUG}/*" in form["Policy"]
+    assert 1700 < int(form["DurationSeconds"]) <= 1800
+    # No token of the person and no secret key goes there; the request is signed.
+    assert "some-login" not in str(form)
+    assert "secret-of-role" not in str(form)
+    signed = broker.world.headers["Authorization"]
+    assert signed.startswith("AWS4-HMAC-SHA256 Credential=AKIA/")
+    assert "/us-east-1/sts/aws4_request" in signed
+
+
+async def test_sts_may_have_an_address_of_its_own(make_broker: Any, tmp_path: Path) -> None:
+    access = s3_access(tmp_path, "assume-role") | {"sts_endpoint": "http://127.0.0.1:4"}
+    broker = make_broker(s3=access)
+    assert (await broker.get("/v1/s3")).status_code == 200
+    assert (broker.world.count(S3), broker.world.count("http://127.0.0.1:4/")) == (0, 1)
+
+
+@pytest.mark.parametrize("mode", ["static", "assume-role"])
+async def test_keys_open_to_others_or_not_there_are_not_used(
+    make_broker: Any, tmp_path: Path, mode: str
+) -> None:
+    broker = make_broker(s3=s3_access(tmp_path, mode, 0o644))
+    body = problem(await broker.get("/v1/s3"), 502, "upstream_error")
+    assert "open to others" in body["message"]
+    (tmp_path / "keys.json").unlink()
     problem(await broker.get("/v1/s3"), 502, "upstream_error")
+
+
+# -- providers without token exchange --------------------------------------------------------------
+
+
+async def test_without_exchange_the_login_s_own_token_is_given(
+    make_broker: Any, tmp_path: Path
+) -> None:
+    broker = make_broker(token_exchange=False, s3=s3_access(tmp_path, "assume-role"))
+    body = (await broker.get("/v1/token?audience=openeo")).json()
+    assert body["access_token"] == f"login-of-{SLUG}"
+    assert 3500 < seconds_until(body["expires_at"]) <= 3600
+    assert broker.world.count(TOKENS) == 0
+
+
+async def test_without_exchange_and_audiences_sts_takes_the_login_s_own_token(
+    make_broker: Any,
+) -> None:
+    broker = make_broker(token_exchange=False, audiences=[])
+    assert (await broker.get("/v1/s3")).status_code == 200
+    assert broker.world.forms[-1]["WebIdentityToken"] == f"login-of-{SLUG}"
+    problem(await broker.get("/v1/token?audience=openeo"), 400, "invalid_input")
 
 
 # -- audit -----------------------------------------------------------------------------------------
@@ -507,6 +666,10 @@ async def test_nothing_secret_reaches_the_log(
         {"token_url": "http://elsewhere.example/token"},
         {"s3": {"endpoint": S3}},
         {"s3": {"endpoint": S3, "mode": "static"}},
+        {"s3": {"endpoint": S3, "mode": "assume-role", "role_arn": "x"}},
+        {"s3": {"endpoint": S3, "mode": "assume-role", "key_file": "/k"}},
+        {"s3": {"endpoint": S3, "role_arn": "x", "duration": 7200}},
+        {"token_exchange": False},
         {"s3": {"endpoint": S3, "role_arn": "x", "duration": 600}},
         {"prefix": "services/broker/"},
         {"identity_cache": 60},
@@ -520,6 +683,7 @@ def test_unusable_configurations_are_refused(tmp_path: Path, change: dict[str, A
         "client_id": "cscale-hub",
         "client_secret_file": str(tmp_path / "secret"),
         "s3": {"endpoint": S3, "role_arn": "arn"},
+        "vos": VOS,
         "audit_log": str(tmp_path / "audit"),
     }
     assert BrokerConfig.model_validate(from_scratch)
@@ -536,6 +700,7 @@ def test_without_the_hub_s_variables_it_does_not_start(tmp_path: Path) -> None:
             "client_id": "cscale-hub",
             "client_secret_file": str(tmp_path / "secret"),
             "s3": {"endpoint": S3, "role_arn": "arn"},
+            "vos": VOS,
             "audit_log": str(tmp_path / "audit"),
         }
     )

@@ -27,7 +27,8 @@ import pytest
 from botocore.config import Config
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from cscale_hub.storage import VOStorage, grants, session_policy
+from cscale_hub.places import VOStorage
+from cscale_hub.storage import grants, session_policy
 
 VOS = [
     VOStorage("aquamonitor.c-scale.eu", "aquamonitor"),

@@ -111,7 +111,8 @@ def test_a_tampered_session_token_is_refused(store: Any) -> None:
     ],
 )
 def test_narrowed_credentials_cannot_be_traded_for_wider_ones(store: Any, call: Any) -> None:
-    from cscale_hub.storage import VOStorage, grants, session_policy
+    from cscale_hub.places import VOStorage
+    from cscale_hub.storage import grants, session_policy
 
     policy = session_policy(grants([VOStorage(AQUA, "aquamonitor")], {AQUA: {"member"}}, ALICE))
     sts = store.client(store.credentials(store.issuer.token(), policy), "sts")

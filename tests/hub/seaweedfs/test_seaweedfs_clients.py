@@ -18,7 +18,8 @@ from typing import Any
 import boto3
 import pytest
 
-from cscale_hub.storage import VOStorage, grants, session_policy
+from cscale_hub.places import VOStorage
+from cscale_hub.storage import grants, session_policy
 
 SLUG = "uclients2345"
 AQUA = VOStorage("aquamonitor.c-scale.eu", "aquamonitor")

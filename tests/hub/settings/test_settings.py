@@ -33,6 +33,15 @@ def test_environment_wins_over_file_and_file_over_default(
     assert settings.identity.client_id == "cscale-hub"
 
 
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [("production", "aai.egi.eu"), ("demo", "aai-demo.egi.eu"), ("dev", "aai-dev.egi.eu")],
+)
+def test_issuers_of_checkin_go_by_a_name(tmp_path: Path, name: str, host: str) -> None:
+    settings = load_settings(write(tmp_path, f"identity: {{issuer: {name}}}\n"))
+    assert settings.identity.issuer == f"https://{host}/auth/realms/egi"
+
+
 def test_resolved_file_is_taken_without_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

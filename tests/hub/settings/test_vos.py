@@ -9,7 +9,8 @@ import yaml
 
 from cscale_core.identity.entitlements import vo_roles
 from cscale_hub.settings import SettingsError
-from cscale_hub.vos import VOFile, group_names, load_vos, roles_in_groups, vo_names
+from cscale_hub.vo_model import VOFile
+from cscale_hub.vos import group_names, load_vos, roles_in_groups, vo_names
 
 AQUA = "aquamonitor.c-scale.eu"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from traitlets.config import Config
 
-from cscale_hub.configure import BROKER_SCOPE, configure
+from cscale_hub.broker.scopes import SCOPE
+from cscale_hub.configure import configure
 from cscale_hub.local.layout import Layout
 from cscale_hub.local.services import (
     HUB_CONFIG,
@@ -56,9 +57,11 @@ def test_automatic_mount_mode_follows_the_machine(tmp_path: Path) -> None:
 
 
 def test_servers_load_our_extension_and_no_news() -> None:
-    config = server_config()
+    config = server_config(Settings(culling={"longest_staging_hours": 2.5}))
     assert config["ServerApp"]["jpserver_extensions"]["cscale_server"]
-    assert config["LabApp"]["news_url"] is None
+    assert config["LabApp"]["news_url"] == "http://127.0.0.1:8000/hub/announcements.atom"
+    assert config["LabApp"]["check_for_updates_class"] == "jupyterlab.NeverCheckForUpdate"
+    assert config["CScaleExtension"] == {"longest_staging": 2.5, "longest_computing": 24.0}
 
 
 def test_everything_listens_on_loopback_and_nobody_is_let_in_by_default(
@@ -77,7 +80,7 @@ def test_everything_listens_on_loopback_and_nobody_is_let_in_by_default(
 def test_only_servers_tokens_may_call_the_broker(settings: Settings) -> None:
     c = Config()
     configure(c, settings)
-    assert f"{BROKER_SCOPE}!server" in c.Spawner.server_token_scopes
+    assert f"{SCOPE}!server" in c.Spawner.server_token_scopes
     assert "self" not in c.Spawner.server_token_scopes
     roles = {role["name"]: role for role in c.JupyterHub.load_roles}
     assert roles["broker"]["services"] == ["broker"]
@@ -93,14 +96,16 @@ def test_routed_services_have_a_route_and_the_others_none(settings: Settings) ->
         "/services/openeo/",
         "/services/broker/",
     }
-    commands = [service["command"] for service in c.JupyterHub.services if "command" in service]
+    started = {s["name"]: s["command"] for s in c.JupyterHub.services if "command" in s}
     secrets = [
         path.read_text(encoding="utf-8").strip()
         for path in Layout(settings.data).secrets.iterdir()
         if path.is_file()
     ]
-    assert len(commands) == 7
-    assert not any(secret in part for command in commands for part in command for secret in secrets)
+    services = {"issuer", "s3", "catalogue", "site-b", "mqs", "openeo", "broker", "slurm"}
+    assert set(started) == services | {"idle-culler"}
+    parts = [part for command in started.values() for part in command]
+    assert not any(secret in part for part in parts for secret in secrets)
 
 
 @pytest.mark.parametrize("name", ["auth-state-key", "cookie-secret", "proxy-token"])

@@ -45,6 +45,8 @@ def test_member_of_one_vo_gets_its_places_only(tmp_path: Path) -> None:
     assert [(grant.bucket, grant.prefix, grant.access) for grant in made.grants] == [
         ("aquamonitor", "products/", "rw"),
         ("aquamonitor", "users/uabc234/", "rw"),
+        ("aquamonitor", "shared/", "ro"),
+        ("aquamonitor", "shared/published/uabc234/", "rw"),
     ]
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from cscale_core.site import Site, SlurmCluster
-from cscale_hub.settings import Settings, SlurmSettings
+from cscale_core.clusters import SlurmCluster
+from cscale_core.site import Site
+from cscale_hub.settings import Settings
 from cscale_hub.spawn.site import site_document
 from cscale_hub.vos import load_vos
 
@@ -23,7 +24,7 @@ LOGIN = {
 
 
 def test_cluster_of_the_settings_is_that_of_the_site(tmp_path: Path) -> None:
-    settings = Settings(data=tmp_path, slurm=(SlurmSettings.model_validate(LOGIN),))
+    settings = Settings(data=tmp_path, slurm=(SlurmCluster.model_validate(LOGIN),))
     document = site_document(
         settings,
         load_vos(),
@@ -37,7 +38,7 @@ def test_cluster_of_the_settings_is_that_of_the_site(tmp_path: Path) -> None:
     assert cluster == SlurmCluster.model_validate(LOGIN)
     assert cluster.account_name("uabc234") == "sram-uabc234"
     assert cluster.working_folder("uabc234") == "/scratch/sram-uabc234/cscale"
-    assert set(SlurmSettings.model_fields) == set(SlurmCluster.model_fields)
+    assert set(SlurmCluster.model_fields) == set(SlurmCluster.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -54,9 +55,9 @@ def test_cluster_of_the_settings_is_that_of_the_site(tmp_path: Path) -> None:
 )
 def test_cluster_that_cannot_be_reached_safely_is_refused(changes: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
-        SlurmSettings.model_validate({**LOGIN, **changes})
+        SlurmCluster.model_validate({**LOGIN, **changes})
 
 
 def test_slurmrestd_is_reached_by_https_or_on_this_machine() -> None:
     for url in ("https://slurm.example.org", "http://127.0.0.1:6820", "unix:/run/slurm.socket"):
-        assert SlurmSettings.model_validate({**LOGIN, "kind": "rest", "url": url}).url == url
+        assert SlurmCluster.model_validate({**LOGIN, "kind": "rest", "url": url}).url == url

@@ -9,8 +9,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from cscale_core.clusters import SparkSite
 from cscale_core.site import Site
-from cscale_hub.settings import Settings, SparkSettings
+from cscale_hub.settings import Settings
 from cscale_hub.spawn.site import site_document
 from cscale_hub.vos import load_vos
 
@@ -74,7 +75,7 @@ SPARK: dict[str, Any] = {
 
 
 def test_settings_of_spark_reach_the_site_file_whole(tmp_path: Path) -> None:
-    settings = Settings(data=tmp_path, spark=SparkSettings.model_validate(SPARK))
+    settings = Settings(data=tmp_path, spark=SparkSite.model_validate(SPARK))
     vos = load_vos(None)
     role = next(iter(vos.vos))
     document = site_document(
@@ -111,4 +112,4 @@ def test_settings_of_spark_reach_the_site_file_whole(tmp_path: Path) -> None:
 )
 def test_settings_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        SparkSettings.model_validate({**SPARK, **change})
+        SparkSite.model_validate({**SPARK, **change})

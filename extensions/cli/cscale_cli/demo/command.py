@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ import httpx
 import typer
 from rich.console import Console
 
+from cscale_cli.demo.logins import count_logins
 from cscale_cli.demo.plan import Question, question_of_folder
 from cscale_cli.demo.report import Report
 from cscale_cli.demo.session import HubSession
@@ -26,6 +28,8 @@ from cscale_hub.local.signals import interruptible, undisturbed
 KEPT = ("demo", "logs")
 USER = "aqua"
 DEAD_PROVIDER = "site-c"
+# So short that every login is renewed many times on the way, as on a working day with Check-in's.
+TOKEN_SECONDS = 60
 # Public archives that `--source` knows: address, the hosts their files come from, collection.
 SOURCES: dict[str, dict[str, Any]] = {
     "earth-search": {
@@ -118,7 +122,7 @@ def _run(
     from cscale_cli.demo.journey import Journey  # matplotlib and rasterio take a second
 
     question, overrides = _question(folder, input_folder, source, bbox, dates)
-    federation = Federation(folder, **overrides)
+    federation = Federation(folder, token_seconds=TOKEN_SECONDS, **overrides)
     try:
         with report.step("set up the federation") as view:
             federation.start(progress=view.say)
@@ -126,6 +130,15 @@ def _run(
         with HubSession(federation.hub_url) as session:
             journey = Journey(report, session, question, results)
             journey.walk(USER, federation.passwords[USER], DEAD_PROVIDER)
+        with report.step("count the logins") as view:
+            counted = count_logins(federation)
+            report.facts["identity"] = asdict(counted) | {"token_seconds": TOKEN_SECONDS}
+            view.say(
+                f"{counted.logins} login, tokens of {TOKEN_SECONDS} s renewed {counted.renewals} "
+                "times without it"
+            )
+            if counted.logins != 1 or not counted.renewals:
+                raise JourneyError(f"one login and renewals were expected: {counted}")
     finally:
         with (
             report.step("stop everything") as view,

@@ -60,7 +60,7 @@ def _local_site(data: Path | None) -> Site:
         from cscale_hub.local.lifecycle import Federation, FederationError
         from cscale_hub.settings import SettingsError, load_settings
         from cscale_hub.spawn.site import site_document
-        from cscale_hub.vos import load_vos
+        from cscale_hub.vos import accepted_vos
     except ImportError:
         # The image of a user's server does not carry the hub.
         raise none from None
@@ -71,7 +71,7 @@ def _local_site(data: Path | None) -> Site:
         settings = federation.settings
         document = site_document(
             settings,
-            load_vos(settings.vos_file),
+            accepted_vos(settings),
             slug="search",
             display_name="",
             roles={},

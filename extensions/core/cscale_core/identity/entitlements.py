@@ -28,8 +28,9 @@ class Membership:
 class VORule:
     """Which entitlement makes a person a member of a VO.
 
-    ``roles`` maps our role names to the entitlement roles that give them; an entitlement with no
-    role counts as ``member``.
+    ``roles`` maps our role names to the entitlement roles that give them: ``ROLE`` of the group
+    itself, or ``SUBGROUP:role=ROLE`` of a sub-group of it. An entitlement with no role counts as
+    ``member``.
     """
 
     name: str
@@ -58,11 +59,11 @@ def parse(value: str) -> Membership | None:
 def vo_roles(values: Iterable[str], rules: Iterable[VORule]) -> dict[str, frozenset[str]]:
     """The accepted VOs among the entitlements, each with the roles held in it.
 
-    An entitlement counts only when namespace, group and authority are those of the rule and it
-    names no subgroup; a rule whose ``authorities`` contain ``""`` also takes values without an
-    authority (G069 makes it optional).
+    An entitlement counts only when namespace, group and authority are those of the rule; one of a
+    sub-group gives the roles that name this sub-group and nothing else. A rule whose
+    ``authorities`` contain ``""`` also takes values without an authority (G069 makes it optional).
     """
-    memberships = [m for m in map(parse, values) if m is not None and not m.subgroups]
+    memberships = [m for m in map(parse, values) if m is not None]
     found: dict[str, set[str]] = {}
     for rule in rules:
         for membership in memberships:
@@ -73,6 +74,10 @@ def vo_roles(values: Iterable[str], rules: Iterable[VORule]) -> dict[str, frozen
             ):
                 continue
             given = membership.role or "member"
+            if ":" in given:
+                continue  # no role of the grammar, and spelled like one of a sub-group
+            if membership.subgroups:
+                given = ":".join((*membership.subgroups, f"role={given}"))
             roles = {name for name, accepted in rule.roles.items() if given in accepted}
             if roles:
                 found.setdefault(rule.name, set()).update(roles)

@@ -1,7 +1,6 @@
 """The official openEO client, logged in with the hub's token: no device code, no second login.
 
-The token is fetched for each request, so a notebook that stays open for days never holds an
-expired one. Needs the package ``openeo`` (extra ``lab``).
+Used through :func:`cscale_core.identity.connect`.
 """
 
 from __future__ import annotations
@@ -16,20 +15,17 @@ from cscale_core.errors import InvalidInput, NotFound
 from cscale_core.identity.tokens import LoopbackTokens
 from cscale_core.site import load_site
 
-# The identity provider's id in ``GET /credentials/oidc`` of every back end of the federation.
-_PROVIDER = "egi"
-
 
 class _HubAuth(OpenEoApiAuthBase):  # type: ignore[misc]  # openeo is untyped
     """Puts the present token on each request (openEO API 1.2, bearer ``oidc/PROVIDER/TOKEN``)."""
 
-    def __init__(self, audience: str) -> None:
-        self._audience = audience
+    def __init__(self, backend: OpenEOBackend) -> None:
+        self._backend = backend
         self._tokens = LoopbackTokens()
 
     def __call__(self, req: Any) -> Any:
-        token = self._tokens.read(self._audience)
-        req.headers["Authorization"] = f"Bearer oidc/{_PROVIDER}/{token}"
+        token = self._tokens.read(self._backend.audience)
+        req.headers["Authorization"] = f"Bearer oidc/{self._backend.provider}/{token}"
         return req
 
 
@@ -45,16 +41,10 @@ def _chosen(backend: str, backends: tuple[OpenEOBackend, ...]) -> OpenEOBackend:
     raise NotFound(f"There is no openEO back end {backend!r}.", hint=f"Known: {known}.")
 
 
-def connect(backend: str = "") -> openeo.Connection:
-    """A connection to one of the site's openEO back ends, logged in as the user.
-
-    :param backend: id of the back end in the site file; empty: the first.
-    :raises NotFound: when the site has no back end of that id.
-    :raises InvalidInput: when there is no site file or it names no back end.
-    :raises LoginRequired: at a request, when the user's session has ended.
-    """
+def connection(backend: str) -> openeo.Connection:
+    """The connection that :func:`cscale_core.identity.connect` gives; errors as there."""
     chosen = _chosen(backend, load_site().openeo)
-    connection = openeo.connect(chosen.url)
+    made = openeo.connect(chosen.url)
     if chosen.audience:
-        connection.auth = _HubAuth(chosen.audience)
-    return connection
+        made.auth = _HubAuth(chosen)
+    return made

@@ -34,8 +34,10 @@ from cscale_core.errors import (
 TOKEN_URL_VARIABLE = "CSCALE_TOKEN_URL"  # noqa: S105  # the name of a variable, not a secret
 TOKEN_FILE_VARIABLE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105
 
-# A token is asked for anew after this part of its life.
+# What is kept is asked for anew after this part of its life, and after this time: the broker gives
+# the same again, and says when it does not any more because the server is shared.
 _FRESH = 0.8
+_CONFIRMED = timedelta(seconds=60)
 # While the broker is down, an old token still serves when it has this much life left.
 _LAST_MOMENT = timedelta(seconds=30)
 _TIMEOUT = httpx.Timeout(20.0, connect=5.0)
@@ -142,10 +144,11 @@ def _access_token(body: dict[str, Any], who: str) -> str:
 
 
 class BrokerTokens:
-    """Tokens and S3 credentials from the hub's broker, kept until 80 % of their life.
+    """Tokens and S3 credentials from the hub's broker, kept for a minute.
 
-    One request per audience is under way at a time. While the broker is down, what is kept serves
-    until shortly before it expires.
+    They live longer, but what the broker refuses from now on, because others may enter the server
+    or the login has ended, must not be given from here for long. One request per audience is under
+    way at a time. While the broker is down, what is kept serves until shortly before it expires.
 
     :param broker_url: base URL of the broker (``Site.broker_url``).
     :param api_token: the server's own ``JUPYTERHUB_API_TOKEN``.
@@ -228,8 +231,12 @@ class BrokerTokens:
                 if kept is not None and self._now() < kept.expires - _LAST_MOMENT:
                     return kept.value
                 raise
+            except CScaleError:
+                self._kept.pop(key, None)
+                raise
             asked = self._now()
-            self._kept[key] = _Kept(value, asked + (expires - asked) * _FRESH, expires)
+            until = asked + min((expires - asked) * _FRESH, _CONFIRMED)
+            self._kept[key] = _Kept(value, until, expires)
             return value
 
 

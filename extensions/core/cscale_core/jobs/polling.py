@@ -20,7 +20,7 @@ import random
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from cscale_core.errors import CScaleError
@@ -74,6 +74,12 @@ class Pace:
         if left is not None:
             wait = min(4 * wait, max(wait / 4, left / 2))
         return min(self.longest, max(self.soonest, wait))
+
+    def at_least_every(self, seconds: float | None) -> Pace:
+        """This pace with looks at young jobs no further apart; itself for None."""
+        if seconds is None:
+            return self
+        return replace(self, round=min(self.round, seconds), soonest=min(self.soonest, seconds))
 
     @property
     def filling(self) -> float:

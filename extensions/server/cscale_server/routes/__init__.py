@@ -1,4 +1,7 @@
-"""The REST API below ``cscale/api/v1``: handlers that only translate HTTP, and their table."""
+"""The REST API below ``cscale/api/v1``: handlers that only translate HTTP, and their table.
+
+Beside it the pages, which people open by their address.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,16 @@ from cscale_server.routes.notices import ROUTES as OF_NOTICES
 from cscale_server.routes.saved import ROUTES as OF_SAVED
 from cscale_server.routes.server import ROUTES as OF_THE_SERVER
 from cscale_server.routes.server import UnknownHandler
+from cscale_server.routes.sharing import ROUTES as OF_SHARING
+from cscale_server.routes.sharing import SharedNotebookPage
 from cscale_server.routes.storage import ROUTES as OF_STORAGE
 from cscale_server.routes.table import Route
 from cscale_server.routes.workflows import ROUTES as OF_WORKFLOWS
+from cscale_server.sharing.link import PAGE
 
 if TYPE_CHECKING:
+    from jupyter_server.base.handlers import JupyterHandler
+
     from cscale_server.app import CScaleExtension
 
 ROUTES: tuple[Route, ...] = (
@@ -29,6 +37,7 @@ ROUTES: tuple[Route, ...] = (
     *OF_WORKFLOWS,
     *OF_NOTICES,
     *OF_JOBS,
+    *OF_SHARING,
 )
 
 _SEGMENT = re.compile(r"\{\w+\}")
@@ -42,3 +51,9 @@ def handlers(extension: CScaleExtension) -> list[tuple[str, type[CScaleHandler],
         for route in ROUTES
     ]
     return [*table, (f"{PREFIX}(?:/(.*))?", UnknownHandler, arguments)]
+
+
+def pages(extension: CScaleExtension) -> list[tuple[str, type[JupyterHandler], dict[str, Any]]]:
+    """What is opened in a browser by its own address; the answers are HTML."""
+    segments = "/([^/]+)" * 3
+    return [(PAGE + segments, SharedNotebookPage, {"extension": extension})]

@@ -25,6 +25,8 @@ PATH_PARAMETERS = {
     "y": "Row of a tile, from the north.",
     "ref": "The reference of an item (PROVIDER|COLLECTION|ID, its parts percent-encoded) or of a "
     "collection (PROVIDER|COLLECTION), itself percent-encoded as one segment of a path.",
+    "notebook": "The reference of a shared notebook (VO|AUTHOR|NAME), percent-encoded as one "
+    "segment of a path.",
 }
 
 UPSTREAM: tuple[type[CScaleError], ...] = (LoginRequired, UpstreamError, UpstreamTimeout)

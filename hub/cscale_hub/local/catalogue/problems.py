@@ -8,6 +8,7 @@ request id.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -35,6 +36,7 @@ CODES = {
     413: "too_large",
     415: "invalid_input",
     503: "upstream_error",
+    507: "storage_full",
 }
 
 
@@ -135,7 +137,18 @@ def add_handlers(app: FastAPI) -> None:
     async def parameter(request: Request, error: Exception) -> Response:
         return answer(request, invalid(str(error)))
 
+    async def store(request: Request, error: Exception) -> Response:
+        reason = getattr(error, "sqlite_errorcode", None)
+        if reason == sqlite3.SQLITE_FULL:
+            message = "the disk of the catalogue is full; nothing of this request was stored"
+            return answer(request, Problem(507, message, hint="tell the operator"))
+        if reason in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            message = "the catalogue is busy; nothing of this request was stored"
+            return answer(request, Problem(503, message, hint="try again", retryable=True))
+        raise error
+
     for kind, handler in (
+        (sqlite3.OperationalError, store),
         (Problem, known),
         (HTTPException, http),
         (RequestValidationError, validation),

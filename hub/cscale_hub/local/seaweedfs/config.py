@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from cscale_hub.storage import VOStorage, check_bucket
+from cscale_hub.places import VOStorage, check_bucket
 
 Port = Annotated[int, Field(ge=1024, le=65535)]
 Bucket = Annotated[str, AfterValidator(check_bucket)]
@@ -32,20 +32,6 @@ class Ports(_Model):
     filer_grpc: Port
 
 
-class VOBucket(_Model):
-    """One virtual organisation and its bucket."""
-
-    name: str = Field(min_length=1)
-    bucket: Bucket
-    delete_products: tuple[str, ...] = Field(
-        default=("manager",), description="Roles that may delete from products/."
-    )
-
-    def storage(self) -> VOStorage:
-        """The same for :mod:`cscale_hub.storage`."""
-        return VOStorage(self.name, self.bucket, frozenset(self.delete_products))
-
-
 class SeaweedConfig(_Model):
     """One SeaweedFS with S3 and STS.
 
@@ -67,7 +53,7 @@ class SeaweedConfig(_Model):
         "policy. A user's own client must not be among them.",
     )
     openeo_clients: tuple[str, ...] = Field(default=("cscale-openeo-service",), min_length=1)
-    vos: tuple[VOBucket, ...] = Field(min_length=1)
+    vos: tuple[VOStorage, ...] = Field(min_length=1)
     buckets: tuple[Bucket, ...] = Field(default=(), description="Further buckets to create.")
     memory_limit_mb: int = Field(
         default=512, ge=256, description="Soft bound of weed's heap (GOMEMLIMIT); caches follow it."
@@ -102,4 +88,5 @@ class SeaweedConfig(_Model):
     @property
     def all_buckets(self) -> tuple[str, ...]:
         """The buckets that must exist, without repetition."""
-        return tuple(dict.fromkeys([vo.bucket for vo in self.vos] + list(self.buckets)))
+        named = [bucket for vo in self.vos for bucket in vo.buckets]
+        return tuple(dict.fromkeys([*named, *self.buckets]))

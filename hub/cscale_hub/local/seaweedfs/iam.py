@@ -27,8 +27,7 @@ def iam_document(config: SeaweedConfig, signing_key: str) -> dict[str, Any]:
 
     :param signing_key: base64 of 32 bytes; signs session tokens, so sessions outlive a restart.
     """
-    vos = [vo.storage() for vo in config.vos]
-    researcher, openeo = vo_policies(vos), openeo_policies(vos)
+    researcher, openeo = vo_policies(config.vos), openeo_policies(config.vos)
     return {
         "sts": {
             "tokenDuration": "1h",

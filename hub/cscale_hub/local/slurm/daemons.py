@@ -21,7 +21,7 @@ from cscale_hub.local.run import bound_to_parent
 from cscale_hub.local.slurm.config import NODE, SlurmConfig
 from cscale_hub.local.slurm.packages import SEARCH_PATH, program, rest_versions
 from cscale_hub.local.slurm.slurm_conf import slurm_conf
-from cscale_hub.local.sockets import private_socket_folder
+from cscale_hub.local.sockets import leave_socket_folder, private_socket_folder
 
 CONF_VARIABLE = "SLURM_CONF"
 #: Seconds a daemon has to end, and then the steps of jobs.
@@ -114,6 +114,7 @@ class Daemons:
             self.end(name)
         end_processes(self._steps(), _STEPS_PATIENCE)
         self.end("munged")
+        leave_socket_folder(self.config.socket_dir)
 
     def end(self, name: str) -> None:
         """End one daemon; nothing where it does not run."""

@@ -81,12 +81,13 @@ class OpenEOEngine(Engine):
         self._terms = terms or Terms()
         self._backends: dict[str, BackEnd] = {}
         for backend in site.openeo:
-            remote = Remote(backend, tokens, self._terms.pace)
-            watch = Watch(BackendLooker(remote, self._terms.details), self._terms.pace)
+            pace = self._terms.pace.at_least_every(backend.every)
+            remote = Remote(backend, tokens, pace)
+            watch = Watch(BackendLooker(remote, self._terms.details), pace)
             self._backends[backend.id] = BackEnd(
                 remote,
                 watch,
-                LogPump(remote, self._terms.pace, self._terms.logs, self._terms.attended_logs),
+                LogPump(remote, pace, self._terms.logs, self._terms.attended_logs),
                 Health(remote),
                 DeviceLogins(remote, functools.partial(_logged_in, remote, watch)),
             )

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from cscale_core.clusters import SlurmCluster
 from cscale_core.errors import CScaleError, NotFound
 from cscale_core.identity.tokens import TokenSource
 from cscale_core.jobs.engines.slurm.commands import CommandSlurm
@@ -15,7 +16,7 @@ from cscale_core.jobs.engines.slurm.ssh import Ssh, SshFiles
 from cscale_core.jobs.engines.slurm.states import Task
 from cscale_core.jobs.engines.slurm.transport import Files, Slurm
 from cscale_core.jobs.polling import Limiter, Looked, Looker, Pace, Watch
-from cscale_core.site import Site, SlurmCluster
+from cscale_core.site import Site
 
 Tasks = tuple[Task, ...]
 #: Seconds for which the end of a job waits for its figures.

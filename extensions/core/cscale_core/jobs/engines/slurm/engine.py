@@ -14,10 +14,11 @@ from typing import ClassVar
 from cscale_core.errors import InvalidInput
 from cscale_core.identity.tokens import TokenSource
 from cscale_core.jobs.engine import Engine, JobHandle, Outcome
+from cscale_core.jobs.engines.programs import NamedApplication
 from cscale_core.jobs.engines.slurm.cluster import Cluster
 from cscale_core.jobs.engines.slurm.following import Following
 from cscale_core.jobs.engines.slurm.options import resources
-from cscale_core.jobs.engines.slurm.process import ApplicationProcess, process_of
+from cscale_core.jobs.engines.slurm.process import process_of
 from cscale_core.jobs.engines.slurm.script import Submission, places, submission
 from cscale_core.jobs.engines.slurm.submitting import Submitting, UnknownOutcome
 from cscale_core.jobs.model import EngineName, JobSpec, JobStatus
@@ -93,7 +94,7 @@ class SlurmEngine(Engine):
         for name in ("partition", "account"):
             if getattr(cluster, name):
                 chosen.setdefault(name, getattr(cluster, name))
-        if isinstance(process, ApplicationProcess):
+        if isinstance(process, NamedApplication):
             if options.array:
                 raise InvalidInput("A named application is one job and cannot be an array.")
             title = self._applications[process.application].title

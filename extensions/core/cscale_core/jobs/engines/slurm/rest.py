@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from cscale_core.clusters import SlurmCluster
 from cscale_core.errors import (
     CScaleError,
     Forbidden,
@@ -30,7 +31,6 @@ from cscale_core.identity.tokens import RenewableTokens, TokenSource
 from cscale_core.jobs.engines.slurm.options import megabytes
 from cscale_core.jobs.engines.slurm.script import Submission
 from cscale_core.jobs.engines.slurm.states import Task, state_word
-from cscale_core.site import SlurmCluster
 
 #: The last number of the oldest and newest version of the API whose forms are known here.
 OLDEST, NEWEST = 36, 44

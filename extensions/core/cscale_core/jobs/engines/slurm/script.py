@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cscale_core.clusters import SlurmCluster
 from cscale_core.errors import InvalidInput
+from cscale_core.jobs.engines.programs import NamedApplication
 from cscale_core.jobs.engines.slurm.options import SlurmOptions, megabytes, resources
 from cscale_core.jobs.engines.slurm.process import (
-    ApplicationProcess,
     CommandProcess,
     on_cluster,
     process_of,
@@ -26,7 +27,7 @@ from cscale_core.jobs.engines.slurm.process import (
 )
 from cscale_core.jobs.engines.slurm.states import NO_CONTAINER, NO_FOLDER, NO_MODULE, TWICE
 from cscale_core.jobs.model import JobSpec
-from cscale_core.site import Site, SlurmCluster
+from cscale_core.site import Site
 from cscale_core.workflows.applications import APPLICATIONS, Application, ApplicationRun
 
 #: Bytes of a script; Slurm's default of max_script_size is 4 MiB.
@@ -190,7 +191,7 @@ def _command(process: CommandProcess, site: Site, cluster: SlurmCluster) -> list
 
 
 def _application(
-    process: ApplicationProcess,
+    process: NamedApplication,
     spec: JobSpec,
     options: SlurmOptions,
     where: Places,

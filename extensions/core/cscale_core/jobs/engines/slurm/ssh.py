@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from cscale_core.clusters import SlurmCluster
 from cscale_core.errors import (
     CScaleError,
     Forbidden,
@@ -27,7 +28,6 @@ from cscale_core.errors import (
     UpstreamTimeout,
 )
 from cscale_core.jobs.engines.slurm.transport import File
-from cscale_core.site import SlurmCluster
 
 CONNECT_SECONDS = 15
 CALL_SECONDS = 90.0

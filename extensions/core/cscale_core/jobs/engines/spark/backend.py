@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cscale_core.jobs.engine import JobHandle, Outcome
+from cscale_core.jobs.engines.programs import NamedApplication
 from cscale_core.jobs.engines.spark.options import SparkOptions
-from cscale_core.jobs.engines.spark.process import NamedApplication, Process, Program
+from cscale_core.jobs.engines.spark.process import Process, Program
 from cscale_core.jobs.model import BackendState, Job, JobSpec
 from cscale_core.site import Site
 from cscale_core.workflows.applications import ApplicationRun

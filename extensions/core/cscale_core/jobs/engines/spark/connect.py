@@ -16,10 +16,10 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
+from cscale_core.clusters import SparkConnectServer
 from cscale_core.errors import CScaleError
 from cscale_core.jobs.engines.spark.monitoring import monitoring
 from cscale_core.jobs.model import BackendState, utc_now
-from cscale_core.site import SparkConnectServer
 
 DEFAULT_PORT = 15002
 #: Seconds a server has to take a connection.

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from cscale_core.errors import InvalidInput
 from cscale_core.identity.tokens import TokenSource
 from cscale_core.jobs.engine import Engine, JobHandle, Outcome
+from cscale_core.jobs.engines.programs import NamedApplication
 from cscale_core.jobs.engines.spark.backend import Backend, Work, title_of
 from cscale_core.jobs.engines.spark.connect import server_state
 from cscale_core.jobs.engines.spark.kubernetes.following import Rhythm
@@ -21,7 +22,7 @@ from cscale_core.jobs.engines.spark.kubernetes.running import KubernetesSpark
 from cscale_core.jobs.engines.spark.local.running import LocalSpark
 from cscale_core.jobs.engines.spark.options import options_of
 from cscale_core.jobs.engines.spark.places import output_prefix
-from cscale_core.jobs.engines.spark.process import NamedApplication, process_of
+from cscale_core.jobs.engines.spark.process import process_of
 from cscale_core.jobs.model import BackendState, EngineName, Job, JobSpec
 from cscale_core.site import Site
 from cscale_core.workflows.applications import APPLICATIONS, Application

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from cscale_core.errors import InvalidInput
-from cscale_core.jobs.engines.spark.process import SECRET, mistakes
+from cscale_core.jobs.engines.programs import SECRET, mistakes
 
 _UNITS = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024 * 1024}
 _MEMORY = re.compile(r"^([1-9]\d{0,8})\s?([kmgt])(i?b)?$", re.IGNORECASE)

@@ -8,23 +8,16 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from packaging.requirements import InvalidRequirement, Requirement
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from cscale_core.errors import InvalidInput
-from cscale_core.workflows.applications import APPLICATIONS, Application, validated
+from cscale_core.jobs.engines.programs import Arguments, Environment, NamedApplication, read_process
+from cscale_core.workflows.applications import APPLICATIONS, Application
 
-_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")
-# What others can read (a manifest, a list of processes) must not hold one.
-SECRET = re.compile(
-    r"SECRET|PASSW(OR)?D|TOKEN|CREDENTIAL|ACCESS[._-]?KEY|API[._-]?KEY|PRIVATE[._-]?KEY",
-    re.IGNORECASE,
-)
 # Set by us, by Spark or by Kubernetes: what is said here would break the application.
 _RESERVED = re.compile(
     r"^(CSCALE|AWS|SPARK|PYSPARK|KUBERNETES|JUPYTERHUB|JPY)_|^(PATH|HOME|JAVA_HOME|PYTHONPATH)$"
 )
 
-Text = Annotated[str, Field(max_length=100_000)]
 Place = Annotated[str, Field(min_length=1, max_length=4000, pattern=r"^[^\x00-\x1f,]+$")]
 Coordinate = Annotated[
     str,
@@ -43,7 +36,7 @@ class Program(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     main: Place = Field(description="The .py file: a path on a mount, or s3://.")
-    arguments: list[Text] = Field(default_factory=list, max_length=10_000)
+    arguments: Arguments = Field(default_factory=list)
     packages: list[Coordinate] = Field(
         default_factory=list, max_length=100, description="Maven coordinates, group:name:version."
     )
@@ -54,7 +47,7 @@ class Program(BaseModel):
         default_factory=list, max_length=200, description=".py, .zip or .egg files beside it."
     )
     jars: list[Place] = Field(default_factory=list, max_length=200)
-    environment: dict[str, Text] = Field(default_factory=dict)
+    environment: Environment = Field(default_factory=dict)
 
     @field_validator("main")
     @classmethod
@@ -72,13 +65,6 @@ class Program(BaseModel):
                 raise ValueError(f"{place!r} does not end with {' or '.join(kinds)}")
         return value
 
-    @field_validator("arguments")
-    @classmethod
-    def _no_nul(cls, value: list[str]) -> list[str]:
-        if any("\0" in part for part in value):
-            raise ValueError("an argument cannot hold a NUL character")
-        return value
-
     @field_validator("python")
     @classmethod
     def _requirements(cls, value: list[str]) -> list[str]:
@@ -93,39 +79,14 @@ class Program(BaseModel):
 
     @field_validator("environment")
     @classmethod
-    def _open(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, text in value.items():
-            if not _VARIABLE.fullmatch(name) or "\0" in text:
-                raise ValueError(f"{name!r} is not a variable")
-            if SECRET.search(name):
-                raise ValueError(
-                    f"{name} looks like a secret, and others can read what a job is given; "
-                    "credentials for the object store are found without being named"
-                )
+    def _free(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
             if _RESERVED.search(name):
                 raise ValueError(f"{name} is set by the engine")
         return value
 
 
-class NamedApplication(BaseModel):
-    """An application of :mod:`cscale_core.workflows.applications`, by name."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    application: str
-    arguments: dict[str, Any] = Field(default_factory=dict)
-
-
 Process = Program | NamedApplication
-
-
-def mistakes(error: ValidationError, whole: str) -> list[str]:
-    """What a validation found, each with the member that it is about."""
-    return [
-        f"{'.'.join(map(str, mistake['loc'])) or whole}: "
-        + str(mistake["msg"]).removeprefix("Value error, ")
-        for mistake in error.errors(include_url=False, include_input=False)
-    ]
 
 
 def process_of(
@@ -135,18 +96,11 @@ def process_of(
 
     :raises InvalidInput: with what is wrong.
     """
-    kind = Program if "main" in process else NamedApplication
-    try:
-        read = kind.model_validate(process)
-    except ValidationError as error:
-        wrong = mistakes(error, "process")
-        raise InvalidInput(
-            f"The process of a Spark job is not right: {'; '.join(wrong[:5])}",
-            hint='It is {"application": NAME, "arguments": {…}}, or {"main": PATH, "arguments": '
-            "[…]} with optionally packages, python, py_files, jars and environment.",
-            mistakes=wrong,
-        ) from error
-    if isinstance(read, NamedApplication):
-        arguments = validated(read.application, read.arguments, applications)
-        return read.model_copy(update={"arguments": arguments})
-    return read
+    return read_process(
+        process,
+        Program,
+        engine="Spark",
+        shape='It is {"application": NAME, "arguments": {…}}, or {"main": PATH, "arguments": '
+        "[…]} with optionally packages, python, py_files, jars and environment.",
+        applications=applications,
+    )

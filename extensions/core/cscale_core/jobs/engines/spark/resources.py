@@ -11,9 +11,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cscale_core.clusters import SparkNode
 from cscale_core.errors import InvalidInput
 from cscale_core.jobs.engines.spark.options import SparkOptions, mebibytes, memory_text
-from cscale_core.site import SparkNode
 
 OVERHEAD_FACTOR = 0.4
 OVERHEAD_LEAST = 384

@@ -6,8 +6,10 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cscale_core.clusters import SparkKubernetes
 from cscale_core.errors import CScaleError, NotFound, UpstreamError
 from cscale_core.jobs.engine import JobHandle, Outcome
+from cscale_core.jobs.engines.programs import NamedApplication
 from cscale_core.jobs.engines.spark import results
 from cscale_core.jobs.engines.spark.backend import Work
 from cscale_core.jobs.engines.spark.delivery import delivered
@@ -19,10 +21,10 @@ from cscale_core.jobs.engines.spark.kubernetes.states import PASSING, Applicatio
 from cscale_core.jobs.engines.spark.kubernetes.submitting import Credentials
 from cscale_core.jobs.engines.spark.kubernetes.watching import Applications
 from cscale_core.jobs.engines.spark.monitoring import figures_at
-from cscale_core.jobs.engines.spark.process import NamedApplication, Program
+from cscale_core.jobs.engines.spark.process import Program
 from cscale_core.jobs.model import JobStatus
 from cscale_core.jobs.polling import Subscription
-from cscale_core.site import Site, SparkKubernetes
+from cscale_core.site import Site
 
 
 @dataclass(frozen=True)

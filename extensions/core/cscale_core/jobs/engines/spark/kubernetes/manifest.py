@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cscale_core.clusters import SparkKubernetes, SparkMount, SparkSite
 from cscale_core.errors import InvalidInput
 from cscale_core.jobs.engines.spark.backend import Work
 from cscale_core.jobs.engines.spark.kubernetes import pod_entry
@@ -30,7 +31,7 @@ from cscale_core.jobs.engines.spark.options import memory_text
 from cscale_core.jobs.engines.spark.places import View, filled
 from cscale_core.jobs.engines.spark.process import Program
 from cscale_core.jobs.engines.spark.resources import Pod, pods
-from cscale_core.site import Site, SparkKubernetes, SparkMount, SparkSite
+from cscale_core.site import Site
 
 #: Where the job's Secret, the keys and the Python requirements are in the pods.
 HANDED = "/etc/cscale"

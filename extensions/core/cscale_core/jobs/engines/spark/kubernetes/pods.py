@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cscale_core.clusters import SparkNode
 from cscale_core.jobs.engines.spark.kubernetes.manifest import CONTAINERS, INSTALLER
 from cscale_core.jobs.engines.spark.kubernetes.states import Application
 from cscale_core.jobs.engines.spark.options import SparkOptions, memory_text
 from cscale_core.jobs.engines.spark.resources import pods as asked_pods
 from cscale_core.jobs.engines.spark.resources import roomier
 from cscale_core.jobs.model import JobError
-from cscale_core.site import SparkNode
 
 _IMAGE = frozenset(
     {

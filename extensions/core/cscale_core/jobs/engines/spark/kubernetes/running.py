@@ -7,9 +7,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from cscale_core.clusters import SparkKubernetes
 from cscale_core.errors import CScaleError, InvalidInput, NotFound
 from cscale_core.identity.tokens import TokenSource
 from cscale_core.jobs.engine import JobHandle, Outcome
+from cscale_core.jobs.engines.programs import NamedApplication
 from cscale_core.jobs.engines.spark.backend import Backend, Work
 from cscale_core.jobs.engines.spark.kubernetes.client import Kubernetes
 from cscale_core.jobs.engines.spark.kubernetes.cluster import Cluster
@@ -24,10 +26,10 @@ from cscale_core.jobs.engines.spark.kubernetes.submitting import Credentials, Su
 from cscale_core.jobs.engines.spark.kubernetes.watching import Applications
 from cscale_core.jobs.engines.spark.options import SparkOptions
 from cscale_core.jobs.engines.spark.places import View
-from cscale_core.jobs.engines.spark.process import NamedApplication, Process
+from cscale_core.jobs.engines.spark.process import Process
 from cscale_core.jobs.engines.spark.resources import check_fits, limits, pods
 from cscale_core.jobs.model import BackendState, Job, utc_now
-from cscale_core.site import Site, SparkKubernetes
+from cscale_core.site import Site
 from cscale_core.workflows.applications import Application
 
 #: Seconds for which a log that was read is kept fresh.

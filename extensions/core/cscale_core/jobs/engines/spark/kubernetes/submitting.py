@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import time
 
+from cscale_core.clusters import SparkKubernetes
 from cscale_core.errors import Conflict, CScaleError, NotFound, UpstreamError
 from cscale_core.identity.tokens import TokenSource
 from cscale_core.jobs.engine import JobHandle
@@ -21,7 +22,6 @@ from cscale_core.jobs.engines.spark.kubernetes.manifest import Described, encode
 from cscale_core.jobs.engines.spark.kubernetes.states import JOB_LABEL, USER_LABEL, Application
 from cscale_core.jobs.model import JobStatus
 from cscale_core.jobs.polling import Backoff
-from cscale_core.site import SparkKubernetes
 
 #: Seconds between two attempts while the cluster does not answer or has no room.
 RETRY_SECONDS = (2.0, 60.0)

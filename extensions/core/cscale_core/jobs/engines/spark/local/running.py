@@ -18,6 +18,7 @@ from typing import Any
 from cscale_core.errors import Conflict, CScaleError, InvalidInput, NotFound
 from cscale_core.jobs import spark_submit
 from cscale_core.jobs.engine import JobHandle, Outcome
+from cscale_core.jobs.engines.programs import NamedApplication
 from cscale_core.jobs.engines.spark import results
 from cscale_core.jobs.engines.spark.backend import Backend, Work
 from cscale_core.jobs.engines.spark.delivery import delivered
@@ -31,7 +32,7 @@ from cscale_core.jobs.engines.spark.local.program import (
 from cscale_core.jobs.engines.spark.monitoring import figures_at
 from cscale_core.jobs.engines.spark.options import SparkOptions
 from cscale_core.jobs.engines.spark.output import log_entries
-from cscale_core.jobs.engines.spark.process import NamedApplication, Process, Program
+from cscale_core.jobs.engines.spark.process import Process, Program
 from cscale_core.jobs.model import BackendState, Job, JobStatus, utc_now
 from cscale_core.jobs.spark_submit import VANISHED, SparkApplication, SparkProcess
 from cscale_core.site import Site

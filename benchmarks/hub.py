@@ -1,0 +1,403 @@
+"""The hub and its broker: ``python -m benchmarks.hub [--json FILE] [--people N] [--visits N]``, in
+ten minutes on a machine that has nothing else to do.
+
+Two hubs at one issuer, each in processes of its own: ours as :func:`cscale_hub.configure.configure`
+makes it, and a plain JupyterHub with oauthenticator's ``GenericOAuthenticator`` and nothing set
+that has a default. Both have the same spawners, one below ours with all that we put before it.
+
+Login and start: people sign in at the issuer and start JupyterLab as a process of this machine, in
+turn at ours, where it loads our extension, and at the plain one.
+Simulated people: 500 sign in and start servers with a spawner that only waits for a second, fifty
+at a time in turn at both, two new ones every second; seconds from the question to the server, and
+how late the hub's event loop was meanwhile.
+Broker: the servers of 200 of them ask for S3 credentials at the same time, for the first time and
+again; beside it the STS of SeaweedFS, asked for the same by as many callers without a broker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.hubs.world import (
+    BUCKET,
+    PASSWORD,
+    VO,
+    Hub,
+    Somebody,
+    World,
+    free_ports,
+    people,
+    world,
+)
+from cscale_hub.local.seaweedfs.config import RESEARCHER_ROLE
+from cscale_hub.local.seaweedfs.iam import role_arn
+from cscale_hub.places import VOStorage
+from cscale_hub.storage import grants, session_policy
+
+PEOPLE = 500
+AT_A_TIME = 50
+A_SECOND = 2.0
+#: How often somebody tries again who is told that the provider does not answer at the moment.
+TRIES = 5
+VISITS = 14
+#: Visits before the measured ones, which load what is loaded at first use.
+WARM_UP = 2
+CALLERS = 200
+ROUNDS = 5
+HUBS = ("ours", "plain")
+KINDS = ("process", "waiting")
+
+GOAL_LOGIN = 1.1
+GOAL_MANY = 1.2
+#: Seconds: half of what a user's server waits for the broker.
+GOAL_FIRST = 10.0
+
+
+class Form(HTMLParser):
+    """The first form of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.action = ""
+        self.fields: dict[str, str] = {}
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag == "form" and not self.action:
+            self.action = values["action"]
+        if tag == "input" and values.get("name"):
+            self.fields[values["name"]] = values.get("value", "")
+
+
+async def sign_in(hub: Hub, somebody: Somebody) -> None:
+    """From the hub's login through the issuer's form to the hub's home page."""
+    async with httpx.AsyncClient(follow_redirects=True, timeout=120, trust_env=False) as browser:
+        for _ in range(TRIES):
+            home = await browser.get(f"{hub.url}/hub/oauth_login", params={"next": "/hub/home"})
+            form = Form(home.text)
+            if "password" in form.fields:
+                fields = {**form.fields, "username": somebody.username, "password": PASSWORD}
+                home = await browser.post(home.url.join(form.action), data=fields)
+            if home.status_code != 503:
+                break
+        if home.status_code != 200 or not str(home.url).startswith(f"{hub.url}/hub/home"):
+            raise RuntimeError(f"{hub.name}: no login, {home.status_code} at {home.url}")
+
+
+async def start_server(http: httpx.AsyncClient, hub: Hub, name: str) -> None:
+    """Ask for a server, and wait until the hub says that it is there."""
+    headers = {"Authorization": f"token {hub.token}"}
+    address = f"{hub.url}/hub/api/users/{name}/server"
+    asked = await http.post(address, headers=headers)
+    if asked.status_code == 201:
+        return
+    if asked.status_code != 202:
+        raise RuntimeError(f"{hub.name} starts no server: {asked.status_code} {asked.text}")
+    async with http.stream("GET", f"{address}/progress", headers=headers) as events:
+        async for line in events.aiter_lines():
+            event = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
+            if event.get("failed"):
+                raise RuntimeError(f"{hub.name}: {event}")
+            if event.get("ready"):
+                return
+
+
+async def stop_server(http: httpx.AsyncClient, hub: Hub, name: str) -> None:
+    address = f"{hub.url}/hub/api/users/{name}/server"
+    await http.delete(address, headers={"Authorization": f"token {hub.token}"})
+
+
+async def seconds(work: Awaitable[Any]) -> float:
+    """How long it takes."""
+    began = time.monotonic()
+    await work
+    return time.monotonic() - began
+
+
+# -- login and start -----------------------------------------------------------------------------
+
+
+async def visits(hubs: dict[str, Hub], visitors: Iterable[Somebody]) -> dict[str, list[float]]:
+    """Seconds from the click on *sign in* to the running server, one visitor after the other."""
+    taken: dict[str, list[float]] = {name: [] for name in hubs}
+    started: list[tuple[Hub, str]] = []
+
+    async def visit(hub: Hub, somebody: Somebody) -> None:
+        await sign_in(hub, somebody)
+        await start_server(http, hub, hub.person(somebody))
+
+    async with httpx.AsyncClient(timeout=120, trust_env=False) as http:
+        for number, somebody in enumerate(visitors):
+            order = list(hubs.values()) if number % 2 else list(hubs.values())[::-1]
+            for hub in order:
+                taken[hub.name].append(await seconds(visit(hub, somebody)))
+                started.append((hub, hub.person(somebody)))
+        await asyncio.gather(*(stop_server(http, *each) for each in started))
+    return {name: values[WARM_UP:] for name, values in taken.items()}
+
+
+# -- simulated people ----------------------------------------------------------------------------
+
+
+async def crowd(hub: Hub, members: Sequence[Somebody]) -> tuple[list[float], list[float]]:
+    """Seconds of each start, and of each delay of the hub's event loop meanwhile."""
+    limits = httpx.Limits(max_connections=None)
+    taken: list[float] = []
+
+    async with httpx.AsyncClient(timeout=300, trust_env=False, limits=limits) as http:
+
+        async def one(number: int, somebody: Somebody) -> None:
+            await asyncio.sleep(number / A_SECOND)
+            await sign_in(hub, somebody)
+            taken.append(await seconds(start_server(http, hub, hub.person(somebody))))
+
+        began = time.time()
+        async with asyncio.TaskGroup() as group:
+            for number, somebody in enumerate(members):
+                group.create_task(one(number, somebody))
+        ended = time.time()
+    rows = ((hub.folder / "lateness").read_text().splitlines()) if taken else []
+    moments = (tuple(map(float, row.split())) for row in rows)
+    return taken, [late for moment, late in moments if began <= moment <= ended]
+
+
+async def crowds(
+    hubs: dict[str, Hub], everybody: Sequence[Somebody]
+) -> dict[str, tuple[list[float], list[float]]]:
+    """All of them at both hubs, in turn."""
+    found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in hubs}
+    for turn, first in enumerate(range(0, len(everybody), AT_A_TIME)):
+        members = everybody[first : first + AT_A_TIME]
+        for name in HUBS if turn % 2 else HUBS[::-1]:
+            taken, late = await crowd(hubs[name], members)
+            found[name][0].extend(taken)
+            found[name][1].extend(late)
+    return found
+
+
+# -- the broker ----------------------------------------------------------------------------------
+
+
+async def together(
+    callers: Sequence[Any], ask: Callable[[Any], Awaitable[httpx.Response]]
+) -> tuple[list[float], float]:
+    """Seconds of each answer when all ask at once, and of all."""
+
+    async def one(caller: Any) -> float:
+        began = time.monotonic()
+        answer = await ask(caller)
+        if answer.status_code != 200:
+            raise RuntimeError(f"no credentials: {answer.status_code} {answer.text}")
+        return time.monotonic() - began
+
+    began = time.monotonic()
+    taken = await asyncio.gather(*map(one, callers))
+    return list(taken), time.monotonic() - began
+
+
+async def credentials(place: World, hub: Hub, count: int) -> dict[str, tuple[list[float], float]]:
+    """What callers waited for, at the broker and at STS itself."""
+    client_id = "ours-waiting"
+    store = place.start_store(client_id)
+    broker = place.start_broker(hub, client_id, store, role_arn(RESEARCHER_ROLE))
+    tokens = [file.read_text() for file in sorted((hub.folder / "tokens").iterdir())][:count]
+    # Each caller is a server of its own, with a connection of its own.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+    async with httpx.AsyncClient(timeout=120, trust_env=False, limits=limits) as http:
+
+        def at_broker(token: str) -> Awaitable[httpx.Response]:
+            return http.get(f"{broker}/v1/s3", headers={"Authorization": f"token {token}"})
+
+        # One token for STS, as the broker would get it for its caller.
+        answer = await http.get(
+            f"{hub.api_url}/cscale/logins/{people(1)[0].slug}",
+            headers={"Authorization": f"token {hub.broker_token}"},
+        )
+        exchange = {
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token": answer.json()["access_token"],
+            "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
+            "audience": "s3",
+        }
+        secret = place.secret(client_id).read_text().strip()
+        exchanged = await http.post(
+            place.endpoints["token_endpoint"], data=exchange, auth=(client_id, secret)
+        )
+        storage = VOStorage(VO, BUCKET)
+
+        def at_sts(somebody: Somebody) -> Awaitable[httpx.Response]:
+            form = {
+                "Action": "AssumeRoleWithWebIdentity",
+                "Version": "2011-06-15",
+                "RoleArn": role_arn(RESEARCHER_ROLE),
+                "RoleSessionName": somebody.slug,
+                "WebIdentityToken": exchanged.json()["access_token"],
+                "DurationSeconds": "3000",
+                "Policy": session_policy(grants([storage], {VO: {"member"}}, somebody.slug)),
+            }
+            return http.post(store, data=form)
+
+        found = {"first": await together(tokens, at_broker)}
+        again: tuple[list[float], float] = ([], 0.0)
+        direct: tuple[list[float], float] = ([], 0.0)
+        for _ in range(ROUNDS):
+            again = _sum(again, await together(tokens, at_broker))
+            direct = _sum(direct, await together(people(len(tokens)), at_sts))
+        return found | {"again": again, "direct": direct}
+
+
+def _sum(
+    one: tuple[list[float], float], other: tuple[list[float], float]
+) -> tuple[list[float], float]:
+    return one[0] + other[0], one[1] + other[1]
+
+
+# -- the run -------------------------------------------------------------------------------------
+
+
+async def run(folder: Path, count: int, visitors: int) -> dict[str, Any]:
+    """Everything, one after the other."""
+    everybody = people(max(count, visitors))
+    ports = {(name, kind): free_ports(3) for name in HUBS for kind in KINDS}
+    redirects = {f"{name}-{kind}": f"http://127.0.0.1:{p[0]}" for (name, kind), p in ports.items()}
+    with world(folder, everybody) as place:
+        place.start_issuer(redirects)
+        server = place.start_server()
+
+        def hubs(kind: str) -> dict[str, Hub]:
+            return {name: place.start_hub(name, kind, ports[name, kind], server) for name in HUBS}
+
+        console = Console(stderr=True)
+        console.print(f"{visitors} people sign in and start JupyterLab, at both hubs")
+        with_processes = hubs("process")
+        found: dict[str, Any] = {"visits": await visits(with_processes, everybody[:visitors])}
+        console.print(f"{count} people at both hubs, {AT_A_TIME} at a time")
+        waiting = hubs("waiting")
+        found["crowds"] = await crowds(waiting, everybody[:count])
+        console.print(f"{min(count, CALLERS)} servers ask the broker")
+        found["credentials"] = await credentials(place, waiting["ours"], CALLERS)
+    return found
+
+
+# -- figures -------------------------------------------------------------------------------------
+
+
+def quantile(values: Sequence[float], part: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, round(part * (len(ordered) - 1)))]
+
+
+def rows(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The figures in the common shape of all benchmarks."""
+
+    def row(
+        name: str,
+        ours: float,
+        other: float,
+        other_name: str,
+        unit: str,
+        goal: float,
+        *,
+        more: bool = False,
+    ) -> dict[str, Any]:
+        ratio = ours / other
+        return {
+            "name": name,
+            "ours": round(ours, 4),
+            "other": round(other, 4),
+            "other_name": other_name,
+            "unit": unit,
+            "ratio": round(ratio, 3),
+            "goal": goal,
+            "met": ratio >= goal if more else ratio <= goal,
+        }
+
+    plain = "plain JupyterHub"
+    visited = found["visits"]
+    for name, figure in (
+        ("median", statistics.median),
+        ("p95", lambda values: quantile(values, 0.95)),
+    ):
+        figures = figure(visited["ours"]), figure(visited["plain"])
+        yield row(f"login and start of JupyterLab, {name}", *figures, plain, "s", GOAL_LOGIN)
+    (ours, ours_late), (other, other_late) = found["crowds"]["ours"], found["crowds"]["plain"]
+    count = len(ours)
+    starts = quantile(ours, 0.95), quantile(other, 0.95)
+    yield row(f"{count} people: start, p95", *starts, plain, "s", GOAL_MANY)
+    late = quantile(ours_late, 0.95), quantile(other_late, 0.95)
+    yield row(f"{count} people: event loop late, p95", *late, plain, "s", GOAL_MANY)
+    first, again, direct = (found["credentials"][name] for name in ("first", "again", "direct"))
+    callers = f"{len(first[0])} callers"
+    p95 = [quantile(taken, 0.95) for taken, _ in (first, again, direct)]
+    rate = [len(taken) / all_of_it for taken, all_of_it in (first, again, direct)]
+    sts = "STS itself"
+    yield row(f"{callers}, first credentials: p95", p95[0], GOAL_FIRST, "bound", "s", 1.0)
+    yield row(
+        f"{callers}, first credentials: a second",
+        rate[0],
+        len(first[0]) / GOAL_FIRST,
+        "bound",
+        "1/s",
+        1.0,
+        more=True,
+    )
+    yield row(f"{callers}, again: p95", p95[1], p95[2], sts, "s", 1.0)
+    yield row(f"{callers}, again: a second", rate[1], rate[2], sts, "1/s", 1.0, more=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.hub", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--people", type=int, default=PEOPLE, metavar="N")
+    parser.add_argument("--visits", type=int, default=VISITS, metavar="N")
+    arguments = parser.parse_args()
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    with tempfile.TemporaryDirectory(prefix="cscale-bench-") as folder:
+        found = list(rows(asyncio.run(run(Path(folder), arguments.people, arguments.visits))))
+    machine = (
+        f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}"
+    )
+    table = Table(
+        title=f"Hub and broker on {machine}",
+        caption="Other: a plain JupyterHub at the same issuer; for credentials, a bound, and the "
+        "STS that the broker asks.",
+    )
+    for heading in ("", "ours", "other", "unit", "ratio", "goal", "met"):
+        table.add_column(heading, no_wrap=not heading)
+    for entry in found:
+        more = entry["unit"] == "1/s"
+        table.add_row(
+            entry["name"],
+            f"{entry['ours']:.4g}",
+            f"{entry['other']:.4g}",
+            entry["unit"],
+            f"{entry['ratio']:.3g}",
+            f"{'≥' if more else '≤'} {entry['goal']:g}",
+            "yes" if entry["met"] else "NO",
+        )
+    Console().print(table)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return 0 if all(entry["met"] for entry in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
