@@ -3,6 +3,7 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { IconButton, SelectField } from "../../design/controls";
 import { useTranslation } from "../../i18n";
+import { LayerLegend } from "../../map/LayerLegend";
 import { useAsked, useSession, useStore } from "../../state/hooks";
 import { layerOf, previewsOf, type Preview } from "./previews";
 import { refParts } from "./refs";
@@ -99,44 +100,9 @@ function Line({ preview, side }: { preview: Preview; side: string }) {
             aria-label={trans.__("Opacity of %1", id)}
             onInput={(event) => previews.setOpacity(ref, Number(event.currentTarget.value))}
           />
-          <Legend reference={ref} show={show || (renderings[0]?.id ?? "")} wanted={renderings.length > 0} />
+          <LayerLegend layer={layerOf(ref)} show={show || (renderings[0]?.id ?? "")} wanted={renderings.length > 0} />
         </div>
       )}
     </li>
   );
-}
-
-/** What the colours mean. */
-function Legend({ reference, show, wanted }: { reference: string; show: string; wanted: boolean }) {
-  const { api } = useSession();
-  const { value } = useAsked(
-    [reference, show, wanted],
-    wanted ? (signal) => api.get("/layers/{layer}/legend", { path: { layer: layerOf(reference) }, query: { show }, signal }) : null,
-  );
-  if (!value || value.kind === "colours" || !value.stops.length) return null;
-  if (value.kind === "classes") {
-    return (
-      <ul class="cs-legend-classes">
-        {value.stops.map(({ value: number, colour, label }) => (
-          <li key={number}>
-            <span class="cs-legend-colour" style={{ background: colour }} /> {label || number}
-          </li>
-        ))}
-      </ul>
-    );
-  }
-  const [first, last] = [value.stops[0], value.stops.at(-1)];
-  return (
-    <div class="cs-legend">
-      <span>{rounded(first?.value)}</span>
-      <span class="cs-legend-scale" style={{ background: `linear-gradient(90deg, ${value.stops.map(({ colour }) => colour).join(", ")})` }} />
-      <span>
-        {rounded(last?.value)} {value.unit}
-      </span>
-    </div>
-  );
-}
-
-function rounded(value: number | undefined): string {
-  return value === undefined ? "" : String(Number(value.toPrecision(3)));
 }

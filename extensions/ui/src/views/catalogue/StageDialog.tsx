@@ -5,10 +5,11 @@ import { asProblem, type ApiProblem } from "../../api/problem";
 import { Button, Checkbox, SelectField, TextField } from "../../design/controls";
 import { Dialog } from "../../design/dialog";
 import { Note, ProblemNote, Waiting } from "../../design/feedback";
+import { bytes } from "../../design/figures";
 import { useTranslation } from "../../i18n";
 import { useAsked, useSession } from "../../state/hooks";
 import { useHasView } from "../view";
-import { bytes, isData, itemText, type ItemText } from "./item";
+import { isData, itemText, type ItemText } from "./item";
 
 const AT_ONCE = 6;
 const MOST = 1000;

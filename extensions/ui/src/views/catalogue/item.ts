@@ -97,14 +97,6 @@ export function itemText(document: unknown): ItemText {
   };
 }
 
-/** `1.4 GB` */
-export function bytes(size: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  let [value, unit] = [size, 0];
-  while (value >= 1000 && unit < units.length - 1) [value, unit] = [value / 1000, unit + 1];
-  return `${unit && value < 100 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
-}
-
 /** Whether a file holds data, and is not a picture or metadata of it. */
 export function isData({ roles, type }: AssetEntry): boolean {
   if (roles.length) return roles.includes("data") || !roles.some((role) => /^(thumbnail|overview|metadata|visual)$/.test(role));

@@ -2,7 +2,7 @@
 
 import { isAbort } from "../../api/problem";
 import type { LayerInfo } from "../../api/schema";
-import type { Box } from "../../map/geo";
+import { layerRaster } from "../../map/layer-raster";
 import type { Raster } from "../../map/port";
 import type { Session } from "../../state/session";
 import { createStore, type Store } from "../../state/store";
@@ -19,8 +19,6 @@ export interface Preview {
 export function layerOf(ref: string): string {
   return `item|${ref}`;
 }
-
-const API = "/cscale/api/v1/";
 
 function isPreviews(value: unknown): value is Preview[] {
   return (
@@ -92,7 +90,7 @@ export class Previews {
     const key = `${ref} ${show}`;
     let made = this.rasters.get(key);
     if (!made) {
-      made = this.make(ref, show, key);
+      made = this.make(ref, show);
       made.catch(() => this.rasters.delete(key));
       this.rasters.set(key, made);
     }
@@ -103,23 +101,8 @@ export class Previews {
     this.problems.set((before) => (before[ref] ? before : { ...before, [ref]: why }));
   }
 
-  private async make(ref: string, show: string, id: string): Promise<Raster> {
-    const { api } = this.session;
-    const layer = layerOf(ref);
-    const { tiles, bounds, minzoom, maxzoom } = await api.get("/layers/{layer}/tilejson", { path: { layer }, query: { show } });
-    const template = tiles[0] ?? "";
-    const relative = template.slice(template.indexOf(API) + API.length);
-    return {
-      id,
-      bounds: bounds as unknown as Box,
-      minZoom: minzoom,
-      maxZoom: Math.max(minzoom, maxzoom),
-      opacity: 1,
-      load: async (z, x, y, signal) => {
-        const path = relative.replace("{z}", String(z)).replace("{x}", String(x)).replace("{y}", String(y));
-        const response = await api.raw(path, { accept: "image/png", signal });
-        return response.status === 204 ? null : response.blob();
-      },
+  private async make(ref: string, show: string): Promise<Raster> {
+    return layerRaster(this.session.api, layerOf(ref), show, {
       busy: (waiting) =>
         this.busy.set((before) => {
           const next = new Set(before);
@@ -130,7 +113,7 @@ export class Previews {
       failed: (error) => {
         if (!isAbort(error)) this.failed(ref, error instanceof Error ? error.message : refParts(ref).id);
       },
-    };
+    });
   }
 }
 
