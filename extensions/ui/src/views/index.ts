@@ -1,6 +1,7 @@
 /** The views of the panel, in the order of their tabs. A view is added here and nowhere else. */
 
 import { catalogue } from "./catalogue";
+import { storage } from "./storage";
 import type { View } from "./view";
 
-export const VIEWS: readonly View[] = [catalogue];
+export const VIEWS: readonly View[] = [catalogue, storage];

@@ -1,0 +1,97 @@
+/** The picture of one object on a map of its own. */
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import { asProblem, isAbort, type ApiProblem } from "../../api/problem";
+import { IconButton, SelectField } from "../../design/controls";
+import { ProblemNote } from "../../design/feedback";
+import { useTranslation } from "../../i18n";
+import { layerRaster } from "../../map/layer-raster";
+import { LayerLegend } from "../../map/LayerLegend";
+import { leafletMap } from "../../map/leaflet-map";
+import type { MapPort, Raster } from "../../map/port";
+import { useAsked, useSession, useStore } from "../../state/hooks";
+
+export function ObjectMap({ layer, name, shown }: { layer: string; name: string; shown: boolean }) {
+  const trans = useTranslation();
+  const { api, host } = useSession();
+  const element = useRef<HTMLDivElement>(null);
+  const [map, setMap] = useState<MapPort | null>(null);
+  const [chosen, setChosen] = useState("");
+  const [busy, setBusy] = useState(true);
+  const [turn, setTurn] = useState(0);
+  const [problem, setProblem] = useState<ApiProblem | null>(null);
+  const [raster, setRaster] = useState<Raster | null>(null);
+  const { basemapUrl, basemapAttribution } = useStore(host.preferences);
+  const info = useAsked([layer], (signal) => api.get("/layers/{layer}", { path: { layer }, signal }));
+  const renderings = info.value?.renderings ?? [];
+  const show = chosen || (renderings[0]?.id ?? "");
+
+  useEffect(() => {
+    if (!element.current) return;
+    const nothing = () => undefined;
+    const made = leafletMap(
+      element.current,
+      { center: [12, 50], zoom: 3 },
+      { moved: nothing, hovered: nothing, clicked: nothing, drawn: nothing },
+      { map: trans.__("Map of %1. Arrows move it, plus and minus zoom.", name), corner: (number) => trans.__("Corner %1", number) },
+    );
+    setMap(made);
+    const sizes = new ResizeObserver(() => made.resized());
+    sizes.observe(element.current);
+    const theme = new MutationObserver(() => made.recolour());
+    theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light", "class"] });
+    return () => {
+      sizes.disconnect();
+      theme.disconnect();
+      made.dispose();
+    };
+  }, []);
+  useEffect(() => map?.setBasemap(basemapUrl, basemapAttribution), [map, basemapUrl, basemapAttribution]);
+  useEffect(() => {
+    if (shown) map?.resized();
+  }, [map, shown]);
+  useEffect(() => {
+    if (!map || !show) return;
+    let current = true;
+    setProblem(null);
+    setBusy(true);
+    const failed = (thrown: unknown) => {
+      if (!current || isAbort(thrown)) return;
+      setProblem(asProblem(thrown));
+      setBusy(false);
+    };
+    layerRaster(api, layer, show, { busy: (waiting) => current && setBusy(waiting), failed }).then((made) => current && setRaster(made), failed);
+    return () => void (current = false);
+  }, [map, layer, show, turn]);
+  useEffect(() => {
+    if (!map || !raster) return;
+    map.setRasters([raster]);
+    if (raster.bounds) map.fit(raster.bounds);
+  }, [map, raster]);
+
+  const why = info.problem ?? problem;
+  return (
+    <div class="cs-object-map">
+      {renderings.length > 1 && (
+        <SelectField
+          label={trans.__("What is shown")}
+          value={show}
+          options={renderings.map((each) => [each.id, each.title] as const)}
+          onValue={setChosen}
+        />
+      )}
+      {why && <ProblemNote problem={why} retry={() => (info.problem ? info.retry() : setTurn(turn + 1))} />}
+      {info.value?.problem && <p class="cs-hint cs-wrong">{trans.__("It cannot be shown: %1", info.value.problem)}</p>}
+      <div class="cs-map-frame cs-object-map-frame">
+        <div class="cs-map" ref={element} />
+        <div class="cs-map-tools" role="toolbar" aria-label={trans.__("Map")} aria-orientation="vertical">
+          <IconButton icon="plus" label={trans.__("Zoom in")} onClick={() => map?.zoom(1)} />
+          <IconButton icon="minus" label={trans.__("Zoom out")} onClick={() => map?.zoom(-1)} />
+          <IconButton icon="view" label={trans.__("Show all of it")} disabled={!raster?.bounds} onClick={() => raster?.bounds && map?.fit(raster.bounds)} />
+        </div>
+        {busy && !why && !info.value?.problem && <span class="cs-spinner cs-object-map-busy" role="status" aria-label={trans.__("Loading the picture of %1", name)} />}
+      </div>
+      <LayerLegend layer={layer} show={show} wanted={show !== ""} />
+    </div>
+  );
+}
