@@ -16,6 +16,7 @@ import { ITranslator, nullTranslator } from "@jupyterlab/translation";
 import { DEFAULT_PREFERENCES, type Host } from "../host";
 import type { Keeper } from "../state/memory";
 import { createStore } from "../state/store";
+import type { Transport } from "../transport/transport";
 import { tellEndedJobs } from "./ended-jobs";
 import { panelIcon } from "./icon";
 import { codeInserter } from "./insert-code";
@@ -109,7 +110,16 @@ function activate(
   launcher?.add({ command: OPEN, category: trans.__("C-SCALE"), rank: 0 });
   void restorer?.restore(tracker, { command: OPEN, name: () => "main" });
 
-  tellEndedJobs(transport, trans, () => void app.commands.execute(OPEN, { view: "jobs" }));
+  tellEndedJobs(transport, trans, (job) => {
+    void app.commands.execute(OPEN, { view: "jobs" });
+    if (job) void showJob(transport, host, job);
+  });
+}
+
+/** Open a job's details; the panel's code is loaded when it is first wanted. */
+async function showJob(transport: Transport, host: Host, job: string): Promise<void> {
+  const [{ sessionFor }, { openJob }] = await Promise.all([import("../state/session"), import("../views/jobs/ui-state")]);
+  openJob(await sessionFor(transport, host), job);
 }
 
 const plugin: JupyterFrontEndPlugin<void> = {

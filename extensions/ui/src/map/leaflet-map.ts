@@ -188,6 +188,7 @@ class LeafletMap implements MapPort {
     let over: string | null = null;
     const look = () => {
       waiting = false;
+      events.pointed?.(place && [place.lng, place.lat]);
       const ref = place && !this.drawing.active ? (this.footprints.at([place.lng, place.lat])[0] ?? null) : null;
       if (ref !== over) events.hovered((over = ref));
       if (!this.drawing.active) this.element.style.cursor = ref ? "pointer" : "";

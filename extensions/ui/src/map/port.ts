@@ -39,6 +39,8 @@ export interface MapEvents {
   hovered: (ref: string | null) => void;
   /** Outlines below a click, the smallest first; none for a click beside them. */
   clicked: (refs: string[], at: Point) => void;
+  /** Where the pointer is; null: not on the map. */
+  pointed?: (at: Point | null) => void;
   /** A drawing has come to its end; null: given up. */
   drawn: (area: Area | null) => void;
 }

@@ -1,7 +1,8 @@
 /** The views of the panel, in the order of their tabs. A view is added here and nowhere else. */
 
 import { catalogue } from "./catalogue";
+import { jobs } from "./jobs";
 import { storage } from "./storage";
 import type { View } from "./view";
 
-export const VIEWS: readonly View[] = [catalogue, storage];
+export const VIEWS: readonly View[] = [catalogue, jobs, storage];

@@ -1,0 +1,174 @@
+/** Where a job runs: the back ends that can be reached, how they are, and signing in there. */
+
+import { useEffect, useState } from "preact/hooks";
+import { asProblem, type ApiProblem } from "../../api/problem";
+import type { BackendState } from "../../api/schema";
+import { Button, Checkbox } from "../../design/controls";
+import { Dialog } from "../../design/dialog";
+import { Badge, Note, ProblemNote, Waiting } from "../../design/feedback";
+import { OutsideLink, safeHref } from "../../design/link";
+import { useTranslation } from "../../i18n";
+import { useAsked, useSession, useStore } from "../../state/hooks";
+import { engineName } from "./words";
+
+type Engine = BackendState["engine"];
+
+/** An engine and a back end of it. */
+export interface Place {
+  engine: Engine;
+  id: string;
+}
+
+interface PlaceChoiceProps {
+  engines: readonly Engine[];
+  chosen: Place | null;
+  onChoose: (place: Place) => void;
+}
+
+export function PlaceChoice({ engines, chosen, onChoose }: PlaceChoiceProps) {
+  const trans = useTranslation();
+  const session = useSession();
+  const asked = useAsked([session], (signal) => session.api.get("/jobs/backends", { signal }));
+  const jobs = useStore(session.jobs.state, (state) => state.jobs);
+  const [login, setLogin] = useState<BackendState | null>(null);
+  const places = (asked.value?.backends ?? []).filter(({ engine, limits = {} }) => engines.includes(engine) && !("connect" in limits));
+  const wanted = engines.join(" ");
+  useEffect(() => {
+    const there = places.some(({ engine, id }) => engine === chosen?.engine && id === chosen.id);
+    const first = places.find(({ online }) => online) ?? places[0];
+    if (!there && first) onChoose({ engine: first.engine, id: first.id });
+  }, [asked.value, wanted]);
+  return (
+    <fieldset class="cs-choices">
+      <legend class="cs-label">{trans.__("Where it runs")}</legend>
+      {asked.problem && <ProblemNote problem={asked.problem} retry={asked.retry} />}
+      {asked.waiting && !asked.value && <Waiting>{trans.__("Asking the back ends how they are…")}</Waiting>}
+      {asked.value && !places.length && <Note tone="warning" title={trans.__("No place of this site can run it.")} />}
+      {places.map((place) => {
+        const mine = jobs.filter(({ spec }) => spec.engine === place.engine && (spec.backend || places[0]?.id) === place.id);
+        const waiting = mine.filter(({ status }) => status === "queued" || status === "created").length;
+        const running = mine.filter(({ status }) => status === "running").length;
+        const limits = Object.entries(place.limits ?? {}).filter(([, value]) => typeof value !== "object");
+        return (
+          <label class="cs-choice" key={`${place.engine} ${place.id}`}>
+            <input
+              type="radio"
+              name="cs-place"
+              checked={chosen?.engine === place.engine && chosen.id === place.id}
+              onChange={() => onChoose({ engine: place.engine, id: place.id })}
+            />
+            <span>
+              <strong>{place.title || place.id}</strong>
+              <span>
+                <Badge tone={place.online ? "success" : "error"}>{place.online ? trans.__("answers") : trans.__("does not answer")}</Badge>{" "}
+                <span class="cs-hint">
+                  {engineName(place.engine, trans)}
+                  {place.version && ` ${place.version}`}
+                  {place.online && place.seconds > 0.001 && ` · ${trans.__("%1 s", Number(place.seconds.toPrecision(2)))}`}
+                </span>
+              </span>
+              {place.problem && <span class="cs-hint cs-wrong">{place.problem}</span>}
+              <span class="cs-hint">
+                {trans.__("Your jobs there: %1 waiting, %2 running", waiting, running)}
+                {limits.length > 0 && ` · ${trans.__("at most %1", limits.map(([name, value]) => `${name.replaceAll("_", " ")} ${String(value)}`).join(", "))}`}
+              </span>
+              {place.logins.includes("oidc") && (
+                <span>
+                  <Button
+                    onClick={(event) => {
+                      event.preventDefault();
+                      setLogin(place);
+                    }}
+                  >
+                    {trans.__("Sign in…")}
+                  </Button>
+                </span>
+              )}
+            </span>
+          </label>
+        );
+      })}
+      {login && (
+        <LoginDialog
+          place={login}
+          onClose={() => {
+            setLogin(null);
+            asked.retry();
+          }}
+        />
+      )}
+    </fieldset>
+  );
+}
+
+const ASK_AGAIN = 2500;
+
+/** Signing in at a back end by a code. */
+function LoginDialog({ place, onClose }: { place: BackendState; onClose: () => void }) {
+  const trans = useTranslation();
+  const { api } = useSession();
+  const path = { backend: place.id };
+  const [keep, setKeep] = useState(false);
+  const [problem, setProblem] = useState<ApiProblem | null>(null);
+  const [sending, setSending] = useState(false);
+  const asked = useAsked([place.id], (signal) => api.get("/jobs/backends/{backend}/login", { path, signal }));
+  const login = asked.value?.login ?? null;
+  const pending = login?.state === "pending";
+  useEffect(() => {
+    if (!pending) return;
+    const timer = setTimeout(asked.retry, ASK_AGAIN);
+    return () => clearTimeout(timer);
+  }, [asked.value]);
+  const begin = async () => {
+    setSending(true);
+    setProblem(null);
+    try {
+      await api.post("/jobs/backends/{backend}/login", { path, body: { keep } });
+      asked.retry();
+    } catch (thrown) {
+      setProblem(asProblem(thrown));
+    } finally {
+      setSending(false);
+    }
+  };
+  const address = login?.verification_uri_complete || login?.verification_uri;
+  return (
+    <Dialog
+      title={trans.__("Sign in at %1", place.title || place.id)}
+      onClose={onClose}
+      actions={
+        <>
+          <Button onClick={onClose}>{trans.__("Close")}</Button>
+          {!pending && (
+            <Button kind="primary" disabled={sending} onClick={() => void begin()}>
+              {trans.__("Begin to sign in")}
+            </Button>
+          )}
+        </>
+      }
+    >
+      {!pending && (
+        <>
+          <p>{trans.__("Your login at the hub is used where the back end accepts it. Where it does not, sign in here by a code.")}</p>
+          <Checkbox checked={keep} onChecked={setKeep} label={trans.__("Keep the login when this server stops")} />
+        </>
+      )}
+      {login?.state === "done" && <Note tone="success" title={trans.__("You are signed in.")} />}
+      {login && login.state !== "done" && !pending && <Note tone="warning" title={trans.__("It did not come to an end.")}>{login.problem}</Note>}
+      {pending && (
+        <>
+          <p>
+            {trans.__("Open this page and type the code:")}
+            <br />
+            <OutsideLink address={address}>{safeHref(address) ? login.verification_uri : trans.__("The back end named no page that can be opened.")}</OutsideLink>
+          </p>
+          <p>
+            <strong class="cs-mono">{login.user_code}</strong>
+          </p>
+          <Waiting>{trans.__("Waiting for you…")}</Waiting>
+        </>
+      )}
+      {(problem ?? asked.problem) && <ProblemNote problem={(problem ?? asked.problem) as ApiProblem} retry={asked.retry} />}
+    </Dialog>
+  );
+}

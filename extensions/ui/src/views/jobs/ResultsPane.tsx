@@ -1,0 +1,200 @@
+/** What a job made: on the map, as files, as values over time. */
+
+import { useMemo, useState } from "preact/hooks";
+import { asProblem } from "../../api/problem";
+import type { JobSummary } from "../../api/schema";
+import { Button, Checkbox, IconButton, SelectField } from "../../design/controls";
+import { Empty, ProblemNote, Waiting } from "../../design/feedback";
+import { bytes } from "../../design/figures";
+import { safeHref } from "../../design/link";
+import { useTranslation } from "../../i18n";
+import { LayerLegend } from "../../map/LayerLegend";
+import type { Point } from "../../map/geo";
+import { useAsked, useSession } from "../../state/hooks";
+import { insertCode } from "./actions";
+import { isOpen } from "./listing";
+import { bestHref, bucketAndKey, resultOf, type Result, type ResultFile } from "./results";
+import { ResultsMap, type Shown } from "./ResultsMap";
+import { SeriesChart } from "./SeriesChart";
+
+const FIRST_FOLDED = 6;
+const MOST_LAYERS = 200; // of a time series, as the server has it
+
+export function ResultsPane({ job, shown }: { job: JobSummary; shown: boolean }) {
+  const trans = useTranslation();
+  const { api } = useSession();
+  const asked = useAsked(
+    [job.id, job.result_count, job.status],
+    job.result_count > 0 ? (signal) => api.get("/jobs/{job_id}/results", { path: { job_id: job.id }, signal }) : null,
+  );
+  const results = useMemo(() => (asked.value?.features ?? []).map((item) => resultOf(job.id, item)), [asked.value]);
+  if (!job.result_count) {
+    return (
+      <Empty icon="layers" title={isOpen(job) ? trans.__("There are no results yet") : trans.__("There are no results")}>
+        {isOpen(job) ? trans.__("They appear here when the job has finished.") : trans.__("This job ended without any. Its log may say why.")}
+      </Empty>
+    );
+  }
+  if (asked.problem) {
+    return (
+      <div class="cs-pad">
+        <ProblemNote problem={asked.problem} retry={asked.retry} />
+      </div>
+    );
+  }
+  if (!results.length) return asked.waiting ? <Waiting>{trans.__("Reading the results…")}</Waiting> : <Empty icon="layers" title={trans.__("There are no results")} />;
+  return <Results job={job} results={results} shown={shown} />;
+}
+
+function Results({ job, results, shown }: { job: JobSummary; results: readonly Result[]; shown: boolean }) {
+  const trans = useTranslation();
+  const session = useSession();
+  const [layers, setLayers] = useState<readonly Shown[]>(() => (results[0] ? [{ layer: results[0].layer, show: "", opacity: 1 }] : []));
+  const [at, setAt] = useState<Point | null>(null);
+  const change = (layer: string, changes: Partial<Shown> | null) =>
+    setLayers((before) => {
+      const known = before.find((each) => each.layer === layer);
+      if (!changes) return before.filter((each) => each.layer !== layer);
+      if (known) return before.map((each) => (each.layer === layer ? { ...each, ...changes } : each));
+      return [...before, { layer, show: "", opacity: 1, ...changes }];
+    });
+  const top = layers.at(-1);
+  return (
+    <div class="cs-job-results">
+      <div class="cs-results-side">
+        <div class="cs-actions">
+          <Button icon="code" onClick={() => void insertCode(session, trans, job, "results")}>
+            {session.host.insertCode ? trans.__("Open in the notebook") : trans.__("Copy code that opens them")}
+          </Button>
+        </div>
+        {results.map((result, index) => (
+          <ResultEntry
+            key={result.layer}
+            result={result}
+            shown={layers.find(({ layer }) => layer === result.layer) ?? null}
+            folded={results.length > FIRST_FOLDED || index > 0}
+            onChange={(changes) => change(result.layer, changes)}
+          />
+        ))}
+      </div>
+      <div class="cs-results-map">
+        <ResultsMap layers={layers} shown={shown} at={at} onClick={setAt} />
+        {at && top && (
+          <SeriesChart
+            key={`${at.join()} ${top.show}`}
+            at={at}
+            layers={results.slice(0, MOST_LAYERS).map(({ layer }) => layer)}
+            show={results.length > 1 || top.show ? top.show : ""}
+            onClose={() => setAt(null)}
+          />
+        )}
+      </div>
+    </div>
+  );
+}
+
+interface ResultEntryProps {
+  result: Result;
+  shown: Shown | null;
+  folded: boolean;
+  onChange: (changes: Partial<Shown> | null) => void;
+}
+
+function ResultEntry({ result, shown, folded, onChange }: ResultEntryProps) {
+  const trans = useTranslation();
+  const { api } = useSession();
+  const { layer, title } = result;
+  const info = useAsked([layer, !!shown], shown ? (signal) => api.get("/layers/{layer}", { path: { layer }, signal }) : null);
+  const renderings = info.value?.renderings ?? [];
+  const why = info.problem?.message || info.value?.problem || "";
+  const show = shown?.show || (renderings[0]?.id ?? "");
+  return (
+    <section class="cs-results-layer" aria-label={title}>
+      <Checkbox
+        checked={!!shown}
+        onChecked={(on) => onChange(on ? {} : null)}
+        label={
+          <>
+            <strong>{title}</strong> {result.datetime && <span class="cs-hint">{result.datetime.slice(0, 10)}</span>}
+          </>
+        }
+      />
+      {shown && why && (
+        <p class="cs-hint cs-wrong" role="alert">
+          {trans.__("It cannot be shown: %1", why)}
+        </p>
+      )}
+      {shown && !why && (
+        <>
+          <SelectField
+            quiet
+            label={trans.__("What is shown of %1", title)}
+            value={show}
+            disabled={renderings.length < 2}
+            options={renderings.length ? renderings.map((each) => [each.id, each.title] as const) : [["", trans.__("Loading…")]]}
+            onValue={(value) => onChange({ show: value })}
+          />
+          <input
+            type="range"
+            min={0}
+            max={1}
+            step={0.05}
+            value={shown.opacity}
+            aria-label={trans.__("Opacity of %1", title)}
+            onInput={(event) => onChange({ opacity: Number(event.currentTarget.value) })}
+          />
+          <LayerLegend layer={layer} show={show} wanted={renderings.length > 0} />
+        </>
+      )}
+      <details open={!folded}>
+        <summary>{trans._n("%1 file", "%1 files", result.files.length)}</summary>
+        <ul class="cs-plain-list">
+          {result.files.map((file) => (
+            <FileLine key={file.key} file={file} />
+          ))}
+        </ul>
+      </details>
+    </section>
+  );
+}
+
+function FileLine({ file }: { file: ResultFile }) {
+  const trans = useTranslation();
+  const session = useSession();
+  const name = file.title || file.key;
+  const best = bestHref(file);
+  const copy = () =>
+    void navigator.clipboard.writeText(file.hrefs[0] ?? "").then(
+      () => session.say(trans.__("Copied."), "success"),
+      () => session.say(trans.__("The browser did not let it be copied."), "error"),
+    );
+  const download = async () => {
+    if (!best) return;
+    try {
+      const place = bucketAndKey(best);
+      const address = place ? (await session.api.post("/storage/links", { body: place })).url : best;
+      const href = safeHref(address);
+      if (!href) throw new Error(trans.__("The address of this file cannot be opened by a browser."));
+      const link = document.createElement("a");
+      link.href = href;
+      link.download = "";
+      link.rel = "noopener noreferrer";
+      link.target = "_blank";
+      link.click();
+    } catch (thrown) {
+      const { message, hint } = asProblem(thrown);
+      session.say(`${message} ${hint}`.trim(), "error");
+    }
+  };
+  return (
+    <li class="cs-place-line">
+      <span class="cs-cut" title={name}>
+        {name}
+      </span>
+      {file.size !== null && <span class="cs-hint">{bytes(file.size)}</span>}
+      <span class="cs-spacer" />
+      <IconButton icon="copy" label={trans.__("Copy the address of %1", name)} disabled={!file.hrefs.length} onClick={copy} />
+      <IconButton icon="download" label={trans.__("Download %1", name)} disabled={!best} onClick={() => void download()} />
+    </li>
+  );
+}
