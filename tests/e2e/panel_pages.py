@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from cscale_hub.local.lifecycle import Federation
 
@@ -22,6 +23,7 @@ ARGUMENTS = [
     "--no-first-run",
 ]
 _AXE = Path(__file__).parents[2] / "extensions/ui/node_modules/axe-core/axe.min.js"
+_PRESSES = 6
 _LOCAL = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
 
 
@@ -54,7 +56,16 @@ def sign_in(page: Page, federation: Federation, username: str) -> None:
     page.get_by_label("User name").fill(username)
     page.get_by_label("Password").fill(federation.passwords[username])
     page.keyboard.press("Enter")
+    choose_server(page)
     lab_is_there(page)
+
+
+def choose_server(page: Page) -> None:
+    """Take the server that is suggested, where there is a choice."""
+    start = page.get_by_role("button", name="Start", exact=True)
+    expect(start.or_(page.locator("#jupyter-config-data")).first).to_be_attached(timeout=180_000)
+    if start.is_visible():
+        start.click()
 
 
 def lab_is_there(page: Page) -> None:
@@ -69,7 +80,11 @@ def command(page: Page, label: str) -> None:
     """Run a command of JupyterLab by its name in the palette."""
     palette = page.locator(".lm-CommandPalette-input:visible")
     expect(palette).to_have_count(0)
-    page.keyboard.press("Control+Shift+C")
+    for _ in range(_PRESSES):
+        page.keyboard.press("Control+Shift+C")
+        with suppress(PlaywrightTimeout):  # JupyterLab hears no keys before it is whole
+            palette.wait_for(timeout=10_000)
+            break
     palette.fill(label)
     chosen = page.locator(".lm-CommandPalette-item.lm-mod-active:visible", has_text=label)
     expect(chosen).to_have_count(1)

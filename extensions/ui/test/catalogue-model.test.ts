@@ -5,7 +5,7 @@ import { missionsOf } from "../src/views/catalogue/collections";
 import { EMPTY_FORM, filterOf, questionOf, wrongCondition } from "../src/views/catalogue/form";
 import { isWithin, total, withLine, type Histogram } from "../src/views/catalogue/histogram";
 import { daysOf, intervalOf, wrongDays } from "../src/views/catalogue/interval";
-import { isData, itemText } from "../src/views/catalogue/item";
+import { isData, itemText } from "../src/items/item";
 import { propertiesOf } from "../src/views/catalogue/queryables";
 import { refParts } from "../src/views/catalogue/refs";
 import { barsOf } from "../src/views/catalogue/TimeSlider";

@@ -2,7 +2,9 @@
 
 import { catalogue } from "./catalogue";
 import { jobs } from "./jobs";
+import { shared } from "./shared";
+import { staging } from "./staging";
 import { storage } from "./storage";
 import type { View } from "./view";
 
-export const VIEWS: readonly View[] = [catalogue, jobs, storage];
+export const VIEWS: readonly View[] = [catalogue, staging, jobs, storage, shared];

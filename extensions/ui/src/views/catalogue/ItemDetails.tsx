@@ -8,14 +8,14 @@ import { bytes } from "../../design/figures";
 import { OutsideLink, safeHref } from "../../design/link";
 import { Menu } from "../../design/menu";
 import { useTranslation } from "../../i18n";
+import { itemText, type AssetEntry } from "../../items/item";
+import { StageDialog } from "../../items/StageDialog";
 import { useAsked, useSession, useStore } from "../../state/hooks";
 import { extentOf, toggleSelected } from "./actions";
 import { CodeMenu } from "./CodeMenu";
 import { libraryOf } from "./library";
-import { itemText, type AssetEntry } from "./item";
 import { previewsOf } from "./previews";
 import { refParts } from "./refs";
-import { StageDialog } from "./StageDialog";
 import { Thumbnail } from "./Thumbnail";
 import { catalogueUi } from "./ui-state";
 

@@ -3,11 +3,11 @@
 import { useState } from "preact/hooks";
 import { Button, IconButton } from "../../design/controls";
 import { useTranslation } from "../../i18n";
+import { StageDialog } from "../../items/StageDialog";
 import { useSession, useStore } from "../../state/hooks";
 import { useHasView } from "../view";
 import { CodeMenu } from "./CodeMenu";
 import { previewsOf } from "./previews";
-import { StageDialog } from "./StageDialog";
 
 export function SelectionBar() {
   const trans = useTranslation();

@@ -1,28 +1,29 @@
 /** Before something is brought into a bucket: what, how large, where to. */
 
 import { useMemo, useRef, useState } from "preact/hooks";
-import { asProblem, type ApiProblem } from "../../api/problem";
-import { Button, Checkbox, SelectField, TextField } from "../../design/controls";
-import { Dialog } from "../../design/dialog";
-import { Note, ProblemNote, Waiting } from "../../design/feedback";
-import { bytes } from "../../design/figures";
-import { useTranslation } from "../../i18n";
-import { useAsked, useSession } from "../../state/hooks";
-import { useHasView } from "../view";
-import { isData, itemText, type ItemText } from "./item";
+import { asProblem, type ApiProblem } from "../api/problem";
+import { Button, Checkbox, SelectField, TextField } from "../design/controls";
+import { Dialog } from "../design/dialog";
+import { Note, ProblemNote, Waiting } from "../design/feedback";
+import { bytes } from "../design/figures";
+import { useTranslation } from "../i18n";
+import { useAsked, useSession } from "../state/hooks";
+import { useHasView } from "../views/view";
+import { isData, itemText, type Item } from "./item";
+import { StageEstimate } from "./StageEstimate";
 
 const AT_ONCE = 6;
 const MOST = 1000;
 
 /** The whole items, some at a time. */
-async function wholeItems(get: (ref: string) => Promise<unknown>, refs: readonly string[], signal: AbortSignal): Promise<ItemText[]> {
-  const items = new Array<ItemText>(refs.length);
+async function wholeItems(get: (ref: string) => Promise<Item>, refs: readonly string[], signal: AbortSignal): Promise<Item[]> {
+  const items = new Array<Item>(refs.length);
   let next = 0;
   const work = async () => {
     while (next < refs.length) {
       signal.throwIfAborted();
       const at = next++;
-      items[at] = itemText(await get(refs[at] ?? ""));
+      items[at] = await get(refs[at] ?? "");
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
@@ -51,7 +52,7 @@ export function StageDialog({ refs, onClose }: { refs: readonly string[]; onClos
   const files = useMemo(() => {
     const found = new Map<string, { title: string; data: boolean; size: number; unsaid: number; count: number }>();
     for (const item of items.value ?? []) {
-      for (const asset of item.assets) {
+      for (const asset of itemText(item).assets) {
         const entry = found.get(asset.key) ?? { title: asset.title, data: isData(asset), size: 0, unsaid: 0, count: 0 };
         entry.size += asset.size ?? 0;
         entry.unsaid += asset.size === null ? 1 : 0;
@@ -148,6 +149,9 @@ export function StageDialog({ refs, onClose }: { refs: readonly string[]; onClos
             {unsaid > 0 && size > 0 && ` ${trans._n("and %1 that states no size", "and %1 that state no size", unsaid)}`}
             . {trans.__("What is in the bucket already is not fetched again.")}
           </p>
+          {items.value && place && taken.length > 0 && (
+            <StageEstimate items={items.value} assets={chosen ? taken.map(({ name }) => name) : null} vo={place.vo} register={register} />
+          )}
         </fieldset>
       )}
       <TextField label={trans.__("Name of the job (optional)")} value={title} onValue={(value) => setTitle(value.slice(0, 200))} />

@@ -1,5 +1,8 @@
 /** A whole STAC item as a person reads it. What it says was written by others: nothing is taken for granted. */
 
+/** A STAC item as its archive gives it. */
+export type Item = Record<string, unknown>;
+
 export interface Place {
   /** What it is: an archive's id, `https`, `s3`, `mount`. */
   name: string;

@@ -1,0 +1,98 @@
+/** Publish a notebook of the file browser: which, under what title, with its outputs or without. */
+
+import { useState } from "preact/hooks";
+import { asProblem, type ApiProblem } from "../../api/problem";
+import { Button, Checkbox, SelectField, TextField } from "../../design/controls";
+import { Dialog } from "../../design/dialog";
+import { Note, ProblemNote } from "../../design/feedback";
+import { useTranslation } from "../../i18n";
+import { useSession } from "../../state/hooks";
+import { shelfOf } from "./shelf";
+
+interface Finding {
+  place: string;
+  line: number;
+  kind: string;
+}
+
+/** The places of what looks like secrets, in a refusal; null: it was refused for something else. */
+function findingsOf({ details: { findings } }: ApiProblem): Finding[] | null {
+  return Array.isArray(findings) && findings.length ? (findings as Finding[]) : null;
+}
+
+export function PublishDialog({ vos, onClose }: { vos: readonly string[]; onClose: () => void }) {
+  const trans = useTranslation();
+  const session = useSession();
+  const shelf = shelfOf(session);
+  const [path, setPath] = useState("");
+  const [title, setTitle] = useState("");
+  const [description, setDescription] = useState("");
+  const [vo, setVo] = useState(vos[0] ?? "");
+  const [outputs, setOutputs] = useState(false);
+  const [problem, setProblem] = useState<ApiProblem | null>(null);
+  const [sending, setSending] = useState(false);
+  const name = path.trim().replace(/^\/+/, "");
+  const findings = problem && findingsOf(problem);
+  const publish = async () => {
+    setSending(true);
+    setProblem(null);
+    try {
+      const entry = await session.api.post("/shared/notebooks", { body: { path: name, vo, title: title.trim(), description: description.trim(), outputs } });
+      session.say(trans.__("“%1” was published in %2, version %3.", entry.title, entry.vo, entry.version), "success");
+      shelf.changed.set((count) => count + 1);
+      shelf.open.set(entry.ref);
+      onClose();
+    } catch (thrown) {
+      setProblem(asProblem(thrown));
+    } finally {
+      setSending(false);
+    }
+  };
+  return (
+    <Dialog
+      title={trans.__("Publish a notebook")}
+      onClose={onClose}
+      actions={
+        <>
+          <Button onClick={onClose}>{trans.__("Cancel")}</Button>
+          <Button kind="primary" icon="upload" disabled={sending || !name || !title.trim() || !vo} onClick={() => void publish()}>
+            {sending ? trans.__("Looking through it…") : trans.__("Publish")}
+          </Button>
+        </>
+      }
+    >
+      <TextField
+        label={trans.__("Notebook")}
+        value={path}
+        onValue={(value) => {
+          setPath(value);
+          setProblem(null);
+        }}
+        placeholder="folder/analysis.ipynb"
+        hint={trans.__("Its path in the file browser (“Copy Path” in the menu of the file). What was saved last is published.")}
+      />
+      <TextField label={trans.__("Title")} value={title} onValue={(value) => setTitle(value.slice(0, 200))} hint={trans.__("The same title again is the next version of it.")} />
+      <TextField label={trans.__("What it shows (optional)")} lines={3} value={description} onValue={(value) => setDescription(value.slice(0, 2000))} />
+      {vos.length > 1 ? (
+        <SelectField label={trans.__("For the members of")} value={vo} options={vos.map((each) => [each, each] as const)} onValue={setVo} />
+      ) : (
+        <p>
+          {trans.__("For the members of")} <strong>{vo}</strong>
+        </p>
+      )}
+      <Checkbox checked={outputs} onChecked={setOutputs} label={trans.__("Keep the outputs; without this they are taken out")} />
+      {findings ? (
+        <Note tone="error" title={trans.__("Nothing was published: the notebook holds what looks like secrets.")}>
+          <ul class="cs-findings">
+            {findings.slice(0, 20).map(({ place, line, kind }, index) => (
+              <li key={index}>{trans.__("%1: %2, line %3", kind, place, line)}</li>
+            ))}
+          </ul>
+          {problem?.hint}
+        </Note>
+      ) : (
+        problem && <ProblemNote problem={problem} />
+      )}
+    </Dialog>
+  );
+}
