@@ -230,7 +230,7 @@ describe("a new job", () => {
     await user.type(screen.getByRole("textbox", { name: "Script" }), "s3://b/main.py");
     await user.type(screen.getByRole("textbox", { name: /Python packages/ }), "xarray>=2024");
     await user.click(await screen.findByRole("radio", { name: /small/ }));
-    expect(screen.getByText(/1 × executor: 1 processors, 2867m memory/)).toBeTruthy();
+    expect(screen.getByText(/1 × executor: 1 processor, 2867m memory/)).toBeTruthy();
     await user.click(screen.getByRole("button", { name: "Start the job" }));
     expect(await screen.findByText("Check its path.")).toBeTruthy();
     expect(fake.of("POST jobs")[0]?.body).toEqual({

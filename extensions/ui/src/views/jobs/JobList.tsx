@@ -61,7 +61,7 @@ export function JobList({ shown }: { shown: boolean }) {
             label={trans.__("Engine")}
             value={listing.engine}
             onValue={(engine) => change({ engine: engine as Listing["engine"] })}
-            options={ENGINES.map((name) => [name, name ? engineName(name, trans) : trans.__("Every engine")] as const)}
+            options={ENGINES.map((name) => [name, name ? engineName(name, trans) : trans.__("Any engine")] as const)}
           />
           <SelectField
             quiet
@@ -69,7 +69,7 @@ export function JobList({ shown }: { shown: boolean }) {
             value={listing.group}
             onValue={(group) => change({ group: group as Listing["group"] })}
             options={[
-              ["none", trans.__("Not grouped")],
+              ["none", trans.__("In one list")],
               ["status", trans.__("By status")],
               ["engine", trans.__("By engine")],
               ["day", trans.__("By day")],

@@ -12,7 +12,7 @@ export function PodList({ pods }: { pods: readonly Record<string, unknown>[] }) 
         const parts = Object.entries((pod.memory_parts ?? {}) as object).map(([name, amount]) => `${name.replaceAll("_", "-")} ${String(amount)}`);
         return (
           <li key={index}>
-            {trans.__("%1 × %2: %3 processors, %4 memory", String(pod.count), String(pod.role), String(pod.cpus), String(pod.memory))}{" "}
+            {trans._n("%2 × %3: %1 processor, %4 memory", "%2 × %3: %1 processors, %4 memory", Number(pod.cpus), String(pod.count), String(pod.role), String(pod.memory))}{" "}
             <span class="cs-hint">({parts.join(" + ")})</span>{" "}
             {pod.fits === true && <Badge tone="success">{trans.__("fits a node")}</Badge>}
             {pod.fits === false && <Badge tone="error">{trans.__("fits no node")}</Badge>}

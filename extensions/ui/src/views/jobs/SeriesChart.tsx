@@ -89,7 +89,7 @@ function Chart({ series }: { series: Series }) {
   const day = (time: number) => new Date(time).toISOString().slice(0, 10);
   return (
     <>
-      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={trans.__("%1 from %2 to %3, between %4 and %5", name, day(from), day(to), number(low), number(high))}>
+      <svg class="cs-series-chart" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={trans.__("%1 from %2 to %3, between %4 and %5", name, day(from), day(to), number(low), number(high))}>
         <path class="cs-series-axis" d={`M${LEFT} ${TOP}V${HEIGHT - BOTTOM}H${WIDTH - RIGHT}`} fill="none" />
         <text x={LEFT - 5} y={TOP + 8} text-anchor="end">
           {number(high)}

@@ -1,5 +1,6 @@
 /** A workflow as a job: cards to choose from, then a form made from its parameters. */
 
+import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import type { ApiProblem } from "../../api/problem";
 import type { WorkflowEntry } from "../../api/schema";
@@ -13,6 +14,7 @@ import { fieldsOf, initialValues, sentValues, wrongValue, type Values } from "./
 import { SchemaForm } from "./SchemaForm";
 import { SizeChoice } from "./SizeChoice";
 import { SubmitBar, type Spec } from "./SubmitBar";
+import { engineName } from "./words";
 
 interface Draft {
   workflow: string;
@@ -43,32 +45,35 @@ export function WorkflowForm() {
   }, [inputs]);
   const workflows = asked.value?.workflows ?? [];
   const chosen = workflows.find(({ name }) => name === draft.workflow);
+  const taken = draft.refs.length > 0 && (
+    <Note
+      actions={
+        <Button icon="clear" onClick={() => store.set((before) => ({ ...before, refs: [] }))}>
+          {trans.__("Take no items")}
+        </Button>
+      }
+    >
+      {trans._n("%1 item from the Catalogue is taken, where the workflow computes on items.", "%1 items from the Catalogue are taken, where the workflow computes on items.", draft.refs.length)}
+    </Note>
+  );
+  if (chosen) {
+    return (
+      <Chosen key={chosen.name} workflow={chosen} draft={draft} onDraft={(changes) => store.set((before) => ({ ...before, ...changes }))}>
+        {taken}
+      </Chosen>
+    );
+  }
   return (
-    <>
-      <div class="cs-job-body">
-        {asked.problem && <ProblemNote problem={asked.problem} retry={asked.retry} />}
-        {asked.waiting && !asked.value && <Waiting>{trans.__("Reading the workflows…")}</Waiting>}
-        {draft.refs.length > 0 && (
-          <Note
-            actions={
-              <Button icon="clear" onClick={() => store.set((before) => ({ ...before, refs: [] }))}>
-                {trans.__("Take no items")}
-              </Button>
-            }
-          >
-            {trans._n("%1 item from the Catalogue is taken, where the workflow computes on items.", "%1 items from the Catalogue are taken, where the workflow computes on items.", draft.refs.length)}
-          </Note>
-        )}
-        {!chosen && (
-          <div class="cs-cards">
-            {workflows.map((workflow) => (
-              <WorkflowCard key={workflow.name} workflow={workflow} onChoose={() => store.set((before) => ({ ...before, workflow: workflow.name, title: workflow.title }))} />
-            ))}
-          </div>
-        )}
+    <div class="cs-job-body">
+      {asked.problem && <ProblemNote problem={asked.problem} retry={asked.retry} />}
+      {asked.waiting && !asked.value && <Waiting>{trans.__("Reading the workflows…")}</Waiting>}
+      {taken}
+      <div class="cs-cards">
+        {workflows.map((workflow) => (
+          <WorkflowCard key={workflow.name} workflow={workflow} onChoose={() => store.set((before) => ({ ...before, workflow: workflow.name, title: workflow.title }))} />
+        ))}
       </div>
-      {chosen && <Chosen key={chosen.name} workflow={chosen} draft={draft} onDraft={(changes) => store.set((before) => ({ ...before, ...changes }))} />}
-    </>
+    </div>
   );
 }
 
@@ -104,9 +109,11 @@ interface ChosenProps {
   workflow: WorkflowEntry;
   draft: Draft;
   onDraft: (changes: Partial<Draft>) => void;
+  /** Above the form. */
+  children: ComponentChildren;
 }
 
-function Chosen({ workflow, draft, onDraft }: ChosenProps) {
+function Chosen({ workflow, draft, onDraft, children }: ChosenProps) {
   const trans = useTranslation();
   const session = useSession();
   const { api } = session;
@@ -168,9 +175,10 @@ function Chosen({ workflow, draft, onDraft }: ChosenProps) {
         <p>
           {answers} <span class="cs-hint">{makes}</span>
         </p>
+        {children}
         <PlaceChoice engines={engines} chosen={place} onChoose={setPlace} />
         {without.length > 0 && engines.length > 0 && (
-          <p class="cs-hint">{trans.__("It also runs on %1, on items: select them in the Catalogue and choose Use in a job.", without.join(", "))}</p>
+          <p class="cs-hint">{trans.__("It also runs on %1, on items: select them in the Catalogue and choose Use in a job.", without.map((engine) => engineName(engine, trans)).join(", "))}</p>
         )}
         {!engines.length && <Note tone="warning" title={trans.__("It computes on items: select them in the Catalogue, and choose Use in a job.")} />}
         <SchemaForm fields={fields} values={values} collections={ids} said={said} strict={strict} onValue={set} />
