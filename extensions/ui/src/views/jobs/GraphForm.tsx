@@ -133,7 +133,7 @@ export function GraphForm() {
         )}
         <TextField label={trans.__("Name of the job (optional)")} value={title} onValue={(value) => setTitle(value.slice(0, 200))} />
       </div>
-      <SubmitBar spec={spec} about={JSON.stringify([text, title, place])} />
+      <SubmitBar spec={spec} ready={place !== null} about={JSON.stringify([text, title, place])} />
     </>
   );
 }

@@ -76,7 +76,7 @@ export function SparkForm() {
         {place && <SizeChoice local={place.id === "local"} options={draft.options} onOptions={(options) => change({ options })} />}
         <TextField label={trans.__("Name of the job (optional)")} value={draft.title} onValue={(title) => change({ title: title.slice(0, 200) })} />
       </div>
-      <SubmitBar spec={spec} about={JSON.stringify([draft, place])} />
+      <SubmitBar spec={spec} ready={place !== null} about={JSON.stringify([draft, place])} />
     </>
   );
 }

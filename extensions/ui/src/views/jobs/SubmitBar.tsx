@@ -19,8 +19,9 @@ interface SubmitBarProps {
   spec: () => Promise<Spec | null>;
   /** Changes when what is filled in does: what was found before is not true any more. */
   about: string;
+  /** Whether a place to run it is known. */
+  ready: boolean;
   onProblem?: (problem: ApiProblem | null) => void;
-  onStarted?: () => void;
 }
 
 interface Found {
@@ -28,7 +29,7 @@ interface Found {
   estimate: Estimate;
 }
 
-export function SubmitBar({ spec, about, onProblem, onStarted }: SubmitBarProps) {
+export function SubmitBar({ spec, about, ready, onProblem }: SubmitBarProps) {
   const trans = useTranslation();
   const session = useSession();
   const [busy, setBusy] = useState<"" | "check" | "start">("");
@@ -70,7 +71,6 @@ export function SubmitBar({ spec, about, onProblem, onStarted }: SubmitBarProps)
       key.current = { about: "", key: "" };
       await session.jobs.refresh();
       session.say(trans.__("The job was submitted."), "success");
-      onStarted?.();
       openJob(session, job.id);
     });
   return (
@@ -78,10 +78,10 @@ export function SubmitBar({ spec, about, onProblem, onStarted }: SubmitBarProps)
       {problem && <ProblemNote problem={problem} />}
       {found && <FoundNote found={found} />}
       <div class="cs-actions">
-        <Button icon="check" disabled={busy !== ""} onClick={() => void check()}>
+        <Button icon="check" disabled={busy !== "" || !ready} onClick={() => void check()}>
           {busy === "check" ? trans.__("Checking…") : trans.__("Check and estimate")}
         </Button>
-        <Button icon="play" kind="primary" disabled={busy !== ""} onClick={() => void start()}>
+        <Button icon="play" kind="primary" disabled={busy !== "" || !ready} onClick={() => void start()}>
           {busy === "start" ? trans.__("Starting…") : trans.__("Start the job")}
         </Button>
       </div>

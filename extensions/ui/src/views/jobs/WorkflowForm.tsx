@@ -186,7 +186,7 @@ function Chosen({ workflow, draft, onDraft, children }: ChosenProps) {
         <TextField label={trans.__("Name of the job")} value={draft.title} onValue={(title) => onDraft({ title: title.slice(0, 200) })} />
         {vos.length > 1 && <SelectField label={trans.__("Results go to")} value={vo || (vos[0] ?? "")} options={vos.map((each) => [each, each] as const)} onValue={setVo} />}
       </div>
-      <SubmitBar spec={spec} about={JSON.stringify([name, values, place, options, vo, draft.title, draft.refs])} onProblem={told} />
+      <SubmitBar spec={spec} ready={place !== null && engines.includes(place.engine)} about={JSON.stringify([name, values, place, options, vo, draft.title, draft.refs])} onProblem={told} />
     </>
   );
 }
