@@ -128,20 +128,20 @@ function Card({ entry }: { entry: Entry }) {
   const shelf = shelfOf(useSession());
   const { ref, title, description, author, author_name, vo, date, version, versions, outputs, mine } = entry;
   return (
-    <li class="cs-card">
-      <button type="button" class="cs-card-main" onClick={() => shelf.open.set(ref)}>
+    <li class="cs-leaf">
+      <button type="button" class="cs-leaf-main" onClick={() => shelf.open.set(ref)}>
         <NotebookPicture entry={entry} />
-        <span class="cs-card-text">
+        <span class="cs-leaf-text">
           <strong class="cs-break">{title}</strong>
           <span class="cs-break">{trans.__("by %1", author_name || author)}</span>
           <span class="cs-hint cs-break">
             {vo}
             {date && ` · ${moment(date)}`}
           </span>
-          {description && <span class="cs-card-description">{description}</span>}
+          {description && <span class="cs-leaf-description">{description}</span>}
         </span>
       </button>
-      <div class="cs-actions cs-card-badges">
+      <div class="cs-actions cs-leaf-badges">
         {mine && <Badge>{trans.__("yours")}</Badge>}
         {versions > 1 && <Badge tone="plain">{trans.__("version %1", version)}</Badge>}
         {!outputs && <Badge tone="plain">{trans.__("without outputs")}</Badge>}

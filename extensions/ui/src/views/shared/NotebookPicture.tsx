@@ -26,5 +26,5 @@ export function NotebookPicture({ entry: { ref, version, picture } }: { entry: E
       if (made) URL.revokeObjectURL(made);
     };
   }, [ref, version, picture]);
-  return <span class="cs-card-picture">{url ? <img src={url} alt="" onError={() => setUrl(null)} /> : <Icon name="code" size={32} />}</span>;
+  return <span class="cs-leaf-picture">{url ? <img src={url} alt="" onError={() => setUrl(null)} /> : <Icon name="code" size={32} />}</span>;
 }

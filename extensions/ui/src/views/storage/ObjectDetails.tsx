@@ -52,7 +52,7 @@ export function ObjectDetails({ bucket, object, place, shown, onClose, onDeleted
       </p>
       <ul class="cs-plain-list">
         {addresses.map((address) => (
-          <li key={address} class="cs-address">
+          <li key={address} class="cs-object-address">
             <span class="cs-mono cs-break">{address}</span>
             <IconButton icon="copy" label={trans.__("Copy %1", address)} onClick={() => void copy(address)} />
           </li>

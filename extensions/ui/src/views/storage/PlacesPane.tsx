@@ -35,7 +35,7 @@ export function PlacesPane({ shown }: { shown: boolean }) {
           {trans.__("Places come with a virtual organisation. Ask its manager to take you in, then sign in again.")}
         </Empty>
       )}
-      <ul class="cs-plain-list cs-places">
+      <ul class="cs-plain-list cs-stores">
         {value?.places.map((place) => (
           <Place key={placeKey(place.bucket, place.prefix)} place={place} />
         ))}
@@ -50,8 +50,8 @@ function Place({ place }: { place: StoragePlace }) {
   const { bucket, prefix, access, online, problem, room } = place;
   const title = placeTitle(place, trans);
   return (
-    <li class="cs-place">
-      <header class="cs-place-head">
+    <li class="cs-store">
+      <header class="cs-store-head">
         <h3>{title}</h3>
         <Badge tone="plain">{access === "rw" ? trans.__("read and write") : trans.__("read only")}</Badge>
         {!online && <Badge tone="error">{trans.__("does not answer")}</Badge>}
