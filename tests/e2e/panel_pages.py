@@ -83,7 +83,7 @@ def command(page: Page, label: str) -> None:
     for _ in range(_PRESSES):
         page.keyboard.press("Control+Shift+C")
         with suppress(PlaywrightTimeout):  # JupyterLab hears no keys before it is whole
-            palette.wait_for(timeout=10_000)
+            palette.wait_for(timeout=30_000)
             break
     palette.fill(label)
     chosen = page.locator(".lm-CommandPalette-item.lm-mod-active:visible", has_text=label)
@@ -96,7 +96,7 @@ def open_panel(page: Page) -> Locator:
     """The panel in the main area."""
     command(page, "C-SCALE panel")
     panel = page.locator("#cscale-panel")
-    expect(panel.get_by_role("tablist", name="Views")).to_be_visible()
+    expect(panel.get_by_role("tablist", name="Views")).to_be_visible(timeout=60_000)
     return panel
 
 
@@ -104,7 +104,7 @@ def open_side_panel(page: Page) -> Locator:
     """The panel in the side bar."""
     command(page, "C-SCALE in the side bar")
     panel = page.locator("#cscale-side-panel")
-    expect(panel.get_by_role("tablist", name="Views")).to_be_visible()
+    expect(panel.get_by_role("tablist", name="Views")).to_be_visible(timeout=60_000)
     return panel
 
 
