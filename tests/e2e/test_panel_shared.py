@@ -1,0 +1,132 @@
+"""The Shared view in JupyterLab: a notebook is published, looked at, opened and taken down."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from cscale_hub.local.lifecycle import Federation
+from tests.e2e.panel_pages import ARGUMENTS, lab_page, open_panel, serious_violations, use_theme
+
+pytestmark = pytest.mark.browser
+
+USER = "aqua-manager"
+SLOW = 60_000
+"""Milliseconds: other programs load the machine."""
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser, federation: Federation) -> Iterator[Page]:
+    with lab_page(browser, federation, USER) as opened:
+        yield opened
+
+
+def notebook(source: str) -> dict[str, Any]:
+    """A notebook with words, code, and a picture as its output."""
+    drawn = io.BytesIO()
+    Image.linear_gradient("L").resize((480, 270)).save(drawn, "PNG")
+    picture = base64.b64encode(drawn.getvalue()).decode()
+    words = "# Turbidity\n\nHow *clear* the lake is. <script>globalThis.hit = true</script>"
+    output = {"output_type": "display_data", "metadata": {}, "data": {"image/png": picture}}
+    return {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {},
+        "cells": [
+            {"cell_type": "markdown", "id": "a", "metadata": {}, "source": words},
+            {
+                "cell_type": "code",
+                "id": "b",
+                "metadata": {},
+                "source": source,
+                "outputs": [output],
+                "execution_count": 1,
+            },
+        ],
+    }
+
+
+def save(page: Page, path: str, content: dict[str, Any]) -> None:
+    """Put a notebook into the person's home, as JupyterLab saves one."""
+    status = page.evaluate(
+        """async ([path, content]) => {
+             const config = document.getElementById("jupyter-config-data").textContent;
+             const url = `${JSON.parse(config).baseUrl}api/contents/${path}`;
+             const xsrf = /(?:^|; ?)_xsrf=([^;]*)/.exec(document.cookie)?.[1] ?? "";
+             const body = JSON.stringify({type: "notebook", format: "json", content});
+             const headers = {"X-XSRFToken": xsrf, "Content-Type": "application/json"};
+             return (await fetch(url, {method: "PUT", headers, body})).status;
+           }""",
+        [path, content],
+    )
+    assert status in (200, 201), json.dumps(status)
+
+
+def publish(page: Page, path: str, title: str) -> None:
+    page.get_by_role("button", name="Publish a notebook…").click()
+    page.get_by_role("textbox", name="Notebook").fill(path)
+    page.get_by_role("textbox", name="Title").fill(title)
+    page.get_by_role("checkbox", name="Keep the outputs").check()
+    page.get_by_role("dialog").get_by_role("button", name="Publish", exact=True).click()
+
+
+def test_notebook_is_published_looked_at_opened_and_taken_down(
+    page: Page, screenshots: Path
+) -> None:
+    key = "AKIA" + "QZ7WXN4TPLM2KVRD"
+    save(page, "clear.ipynb", notebook("print(clarity.mean())"))
+    save(page, "secret.ipynb", notebook(f'aws_access_key_id = "{key}"'))
+    panel = open_panel(page)
+    panel.get_by_role("tab", name="Shared").click()
+    publish(page, "secret.ipynb", "Not for others")
+    expect(page.get_by_text("holds what looks like secrets")).to_be_visible(timeout=SLOW)
+    assert serious_violations(page, "dialog[open]") == []
+    page.screenshot(path=screenshots / "panel-shared-secrets.png")
+    page.get_by_role("button", name="Cancel").click()
+
+    publish(page, "clear.ipynb", "Turbidity of lakes")
+    article = panel.get_by_role("article", name="Turbidity of lakes")
+    expect(article).to_be_visible(timeout=SLOW)
+    words = article.frame_locator("iframe").get_by_role("heading", name="Turbidity")
+    expect(words).to_be_visible()
+    assert page.evaluate("globalThis.hit") is None
+    expect(article.get_by_role("img", name="Output 1 of cell 2")).to_be_visible()
+    for theme in ("dark", "light"):
+        use_theme(page, theme)
+        assert serious_violations(page, "#cscale-panel") == []
+        page.screenshot(path=screenshots / f"panel-shared-notebook-{theme}.png")
+    article.get_by_role("button", name="Copy link").click()
+    expect(panel.get_by_text("The link was copied.")).to_be_visible(timeout=SLOW)
+    assert "/hub/user-redirect/" in page.evaluate("navigator.clipboard.readText()")
+
+    panel.get_by_role("button", name="All notebooks").click()
+    card = panel.get_by_role("listitem").filter(has_text="Turbidity of lakes")
+    expect(card.locator("img")).to_be_visible(timeout=SLOW)
+    for theme in ("dark", "light"):
+        use_theme(page, theme)
+        assert serious_violations(page, "#cscale-panel") == []
+        page.screenshot(path=screenshots / f"panel-shared-gallery-{theme}.png")
+    card.get_by_role("button").click()
+    article.get_by_role("button", name="Open a copy").click()
+    expect(page.locator(".jp-Notebook", has_text="clarity.mean")).to_be_visible(timeout=2 * SLOW)
+
+    panel = open_panel(page)
+    article.get_by_role("button", name="Take down…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Take down").click()
+    expect(panel.get_by_text("Nothing is shared yet")).to_be_visible(timeout=SLOW)

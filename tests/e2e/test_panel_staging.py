@@ -1,0 +1,58 @@
+"""The Staging view in JupyterLab: items of the catalogue are brought into the bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from cscale_hub.local.lifecycle import Federation
+from tests.e2e.panel_pages import ARGUMENTS, lab_page, open_panel, serious_violations, use_theme
+
+pytestmark = pytest.mark.browser
+
+USER = "aqua-manager"
+SLOW = 60_000
+"""Milliseconds: other programs load the machine."""
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser, federation: Federation) -> Iterator[Page]:
+    with lab_page(browser, federation, USER) as opened:
+        yield opened
+
+
+def test_items_are_staged_with_their_size_said_before(page: Page, screenshots: Path) -> None:
+    panel = open_panel(page)
+    panel.get_by_role("tab", name="Staging").click()
+    panel.get_by_role("button", name="Select items in the catalogue").click()
+    panel.get_by_role("checkbox", name="Simulated Sentinel-2 scenes").check(timeout=SLOW)
+    panel.get_by_role("button", name="Search", exact=True).click()
+    expect(panel.get_by_role("option").first).to_be_visible(timeout=SLOW)
+    panel.locator(".cs-tick").first.click()
+    panel.get_by_role("tab", name="Staging").click()
+    panel.get_by_role("button", name="Stage the selected item…").click()
+    expect(page.get_by_text("To be fetched:")).to_be_visible(timeout=SLOW)
+    assert serious_violations(page, "dialog[open]") == []
+    page.screenshot(path=screenshots / "panel-staging-before.png")
+    page.get_by_role("textbox", name="Name of the job").fill("One scene")
+    page.get_by_role("dialog").get_by_role("button", name="Stage").last.click()
+    card = panel.get_by_role("listitem", name="One scene")
+    expect(card.get_by_text("done", exact=True)).to_be_visible(timeout=3 * SLOW)
+    expect(card.get_by_text("In the catalogue of the community: 1 ")).to_be_visible()
+    card.get_by_text("1 item, and where it is").click()
+    expect(card.get_by_text("s3://")).to_be_visible(timeout=SLOW)
+    for theme in ("dark", "light"):
+        use_theme(page, theme)
+        assert serious_violations(page, "#cscale-panel") == []
+        page.screenshot(path=screenshots / f"panel-staging-{theme}.png")

@@ -1,0 +1,121 @@
+"""The Storage view in JupyterLab, through a hub, a proxy, a browser and the object store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from rasterio.transform import from_bounds
+
+from cscale_hub.local.lifecycle import Federation
+from tests.e2e.panel_pages import (
+    ARGUMENTS,
+    lab_is_there,
+    lab_page,
+    open_panel,
+    open_side_panel,
+    serious_violations,
+    use_theme,
+)
+
+pytestmark = pytest.mark.browser
+
+USER = "aqua-manager"
+SLOW = 60_000
+"""Milliseconds: other programs load the machine."""
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser, federation: Federation) -> Iterator[Page]:
+    with lab_page(browser, federation, USER) as opened:
+        yield opened
+
+
+@pytest.fixture
+def depth(tmp_path: Path) -> Path:
+    """A COG of more than one piece of an upload, as random values do not become smaller."""
+    path = tmp_path / "depth of the lake.tif"
+    values = np.random.default_rng(1).random((1536, 1536), np.float32)
+    values += np.linspace(0, 12, 1536, dtype=np.float32)
+    with rasterio.open(
+        path,
+        "w",
+        driver="COG",
+        width=1536,
+        height=1536,
+        count=1,
+        dtype="float32",
+        crs="EPSG:4326",
+        transform=from_bounds(14.0, 46.2, 14.4, 46.5, 1536, 1536),
+        compress="DEFLATE",
+    ) as file:
+        file.write(values, 1)
+    return path
+
+
+def test_file_is_uploaded_shown_linked_and_deleted(
+    page: Page, depth: Path, screenshots: Path
+) -> None:
+    """What comes in by the browser is read back through the link, byte for byte."""
+    panel = open_panel(page)
+    panel.get_by_role("tab", name="Storage").click()
+    home = panel.get_by_role("listitem").filter(has_text="Your own folder").first
+    expect(home.get_by_text("read and write")).to_be_visible(timeout=SLOW)
+    home.get_by_role("button", name="Count what is in").click()
+    expect(home.get_by_text("objects")).to_be_visible(timeout=SLOW)
+    for theme in ("dark", "light"):
+        use_theme(page, theme)
+        assert serious_violations(page, "#cscale-panel") == []
+        page.screenshot(path=screenshots / f"panel-storage-places-{theme}.png")
+    home.get_by_role("button", name="Open").click()
+    expect(panel.get_by_role("button", name="Upload…")).to_be_enabled(timeout=SLOW)
+    panel.get_by_label("Files to upload").set_input_files(depth)
+    expect(panel.get_by_text("1 file was uploaded")).to_be_visible(timeout=2 * SLOW)
+    panel.get_by_role("option").filter(has_text=depth.name).click()
+    panel.get_by_role("button", name="Show on map").click()
+    expect(panel.locator(".leaflet-rasters-pane img.leaflet-tile-loaded").first).to_be_visible(
+        timeout=2 * SLOW
+    )
+    expect(panel.locator(".cs-legend")).to_be_visible(timeout=SLOW)
+    for theme in ("dark", "light"):
+        use_theme(page, theme)
+        expect(panel.locator(".cs-object-map-busy")).to_have_count(0, timeout=SLOW)
+        assert serious_violations(page, "#cscale-panel") == []
+        page.screenshot(path=screenshots / f"panel-storage-folder-{theme}.png")
+
+    page.reload()
+    lab_is_there(page)
+    panel = page.locator("#cscale-panel")
+    panel.get_by_role("option").filter(has_text=depth.name).click(timeout=SLOW)
+    side = open_side_panel(page)
+    side.get_by_role("tab", name="Storage").click()
+    side.get_by_role("option").filter(has_text=depth.name).click(timeout=SLOW)
+    assert serious_violations(page, "#cscale-side-panel") == []
+    page.screenshot(path=screenshots / "panel-storage-side-bar.png")
+
+    panel.get_by_role("button", name="Make a link…").click()
+    page.get_by_role("button", name="Make the link").click()
+    link = page.get_by_role("textbox", name="The link")
+    expect(link).to_be_visible(timeout=SLOW)
+    assert serious_violations(page, "dialog[open]") == []
+    page.screenshot(path=screenshots / "panel-storage-link.png")
+    answer = page.request.get(link.input_value())
+    assert answer.body() == depth.read_bytes()
+    page.get_by_role("button", name="Copy the link").click()
+    expect(panel.get_by_text("The link was copied.")).to_be_visible()
+
+    panel.get_by_role("button", name="Delete…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(panel.get_by_role("option").filter(has_text=depth.name)).to_have_count(0, timeout=SLOW)
