@@ -6,6 +6,7 @@ from pathlib import Path
 from benchmarks.hubs.spawners import WaitingSpawner
 from cscale_hub.configure import configure
 from cscale_hub.settings import load_settings
+from cscale_hub.sharing.servers import SharingSpawner
 from cscale_hub.spawn.choice import ChoosingSpawner
 from cscale_hub.spawn.watched import WatchedSpawner
 
@@ -14,7 +15,7 @@ folder = Path(os.environ["BENCH_FOLDER"])
 configure(c, load_settings(folder / "cscale.yaml", environment=False))
 
 
-class OurWaitingSpawner(WatchedSpawner, ChoosingSpawner, WaitingSpawner):
+class OurWaitingSpawner(WatchedSpawner, SharingSpawner, ChoosingSpawner, WaitingSpawner):
     """All of ours before the one that only waits."""
 
 

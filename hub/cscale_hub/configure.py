@@ -25,6 +25,7 @@ from cscale_hub.broker import scopes
 from cscale_hub.colours import darker
 from cscale_hub.culling import CULLER, CULLER_SCOPES, culler_command
 from cscale_hub.group_roles import group_roles
+from cscale_hub.hub_database import connect_arguments
 from cscale_hub.local.layout import Layout
 from cscale_hub.local.processes import FEDERATION_VARIABLE
 from cscale_hub.local.routes import LocalProxy
@@ -255,6 +256,7 @@ def _local(c: Any, settings: Settings, vos: VOFile) -> None:
     c.JupyterHub.bind_url = public_url(settings) + "/"
     c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{hub.api_port}"
     c.JupyterHub.db_url = f"sqlite:///{layout.hub / 'jupyterhub.sqlite'}"
+    c.JupyterHub.db_kwargs = {"connect_args": connect_arguments()}
     c.JupyterHub.cookie_secret_file = str(_private(layout.secrets / "cookie-secret"))
     c.JupyterHub.log_level = hub.log_level
     c.JupyterHub.allow_named_servers = False

@@ -23,6 +23,11 @@ UsageReader = Callable[[str, str], Awaitable[Used]]
 """Tells what was used, for the name of a VO and a person's slug."""
 
 
+def bounded(quota: Quota) -> bool:
+    """Whether it matters how much was used."""
+    return quota.cpu_hours_month is not None or quota.total.cpu_hours_month is not None
+
+
 def remaining(quota: Quota, used: Used) -> float | None:
     """CPU hours that this person may still use this month; None where there is no bound."""
     bounds = (

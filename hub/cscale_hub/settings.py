@@ -433,6 +433,9 @@ class Settings(BaseSettings):
             raise ValueError(f"backends: not known: {', '.join(sorted(unknown))}")
         return self
 
+    def __deepcopy__(self, memo: Any = None) -> Settings:
+        return self  # nothing changes them: traitlets copies what each server is configured with
+
     @property
     def offered_backends(self) -> tuple[OpenEOBackend, ...]:
         """Every openEO back end that users get, those of the settings first."""

@@ -273,6 +273,9 @@ class VOFile(_Model):
         check_policies(storages, {name: tuple(vo.roles) for name, vo in self.vos.items()})
         return self
 
+    def __deepcopy__(self, memo: Any = None) -> VOFile:
+        return self  # nothing changes it: traitlets copies what each server is configured with
+
     def rules(self) -> tuple[VORule, ...]:
         """The rules by which :func:`cscale_core.identity.entitlements.vo_roles` decides."""
         return tuple(

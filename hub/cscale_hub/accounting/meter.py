@@ -84,13 +84,7 @@ class Meter:
             gpus=profile.gpu,
             **asdict(attributes),
         )
-
-        def write() -> None:
-            if earlier := self.store.open(person, machine):
-                self.store.close_record(earlier.id, None)
-            self.store.add(record)
-
-        await asyncio.to_thread(write)
+        await asyncio.to_thread(self.store.begin, record)
         return record
 
     async def seen(self, slug: str, server: str, record: UsageRecord | None) -> UsageRecord | None:

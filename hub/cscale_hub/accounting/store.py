@@ -117,6 +117,18 @@ class UsageStore:
             return False
         return True
 
+    def begin(self, record: UsageRecord) -> None:
+        """Add a server's record; an earlier one under its name ended when it was last seen."""
+        earlier = update(_USAGE).where(
+            _is_open(), _USAGE.c.person == record.person, _USAGE.c.machine == record.machine
+        )
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(earlier.values(ended=_USAGE.c.seen))
+                connection.execute(_USAGE.insert().values(**asdict(record)))
+        except IntegrityError:
+            return  # it is there already, and open: nothing was changed
+
     def open(self, person: str, machine: str) -> UsageRecord | None:
         """The server that runs under this name, as far as the records know."""
         chosen = (

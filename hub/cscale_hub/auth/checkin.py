@@ -91,8 +91,8 @@ class CheckinLoginHandler(OAuthLoginHandler):  # type: ignore[misc]
     _nonce = ""
 
     async def get(self) -> None:
-        # Asked anew at each login: a provider that is down is told by a page of ours, not by the
-        # browser's.
+        # Asked anew unless it just answered somebody: a provider that is down is told by a page of
+        # ours, not by the browser's.
         await self.authenticator.discover(again=True)
         super().get()
 
@@ -167,6 +167,12 @@ class CheckinAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
         config=True
     )
 
+    provider_trust = Float(
+        30.0,
+        help="Seconds for which a provider that answered counts as being there: nobody who signs "
+        "in meanwhile waits for its discovery document.",
+    ).tag(config=True)
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         options = {
@@ -181,6 +187,7 @@ class CheckinAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
             self.client_secret,
             fetch=partial(self.httpfetch, **options),
             patience=self.discovery_timeout,
+            trust=self.provider_trust,
         )
         terms = Terms(
             rules=tuple(self.vo_rules),
@@ -196,7 +203,7 @@ class CheckinAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
     async def discover(self, *, again: bool = False) -> None:
         """Have the address that people are sent to.
 
-        :param again: ask also when it is known already.
+        :param again: ask also when it is known already, unless the provider answered a moment ago.
         :raises ProviderUnavailable: when the provider does not answer, or as another issuer.
         """
         try:

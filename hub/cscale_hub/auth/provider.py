@@ -24,6 +24,8 @@ _RETRY_SECONDS = 0.5
 # A renewal that is given up too soon may have spent the refresh token at the provider.
 _RENEWAL_SECONDS = 60.0
 _REVOKE_SECONDS = 5.0
+# Endpoints that the provider changed are found out within an hour.
+_READ_SECONDS = 3600.0
 _COME_BACK = (408, 425, 429)
 
 Fetch = Callable[..., Awaitable[HTTPResponse]]
@@ -51,10 +53,18 @@ class Provider:
 
     :param fetch: ``OAuthenticator.httpfetch``, which knows proxies and certificates.
     :param patience: seconds for which discovery is tried again.
+    :param trust: seconds for which a provider that answered counts as being there.
     """
 
     def __init__(
-        self, issuer: str, client_id: str, client_secret: str, *, fetch: Fetch, patience: float
+        self,
+        issuer: str,
+        client_id: str,
+        client_secret: str,
+        *,
+        fetch: Fetch,
+        patience: float,
+        trust: float,
     ) -> None:
         self.issuer = issuer
         self._client_id = client_id
@@ -64,6 +74,8 @@ class Provider:
         }
         self._fetch = fetch
         self._patience = patience
+        self._trust = trust
+        self._answered_at = self._read_at = float("-inf")
         self._endpoints: Endpoints | None = None
         self._discoveries = OneAtATime()
         self._keys = KeySet(lambda url: self._ask("asking for the provider's keys", url))
@@ -71,15 +83,20 @@ class Provider:
     async def discover(self, *, again: bool = False, patient: bool = True) -> Endpoints:
         """The provider's endpoints.
 
-        :param again: ask also when they are known already.
+        :param again: ask also when they are known already, unless the provider answered anything a
+            moment ago and they were read within the hour.
         :param patient: ask again when there is no answer: the issuer of the local federation
             starts at the same time as the hub.
         :raises Unreachable: when it does not answer, or as another issuer.
         :raises Refused: when there is no such document.
         """
-        if self._endpoints is not None and not again:
+        if self._endpoints is not None and (not again or self._there()):
             return self._endpoints
         return await self._discoveries.run(patient, lambda: self._discovered(patient=patient))
+
+    def _there(self) -> bool:
+        now = time.monotonic()
+        return now - self._answered_at < self._trust and now - self._read_at < _READ_SECONDS
 
     async def _discovered(self, *, patient: bool) -> Endpoints:
         url = self.issuer.rstrip("/") + "/.well-known/openid-configuration"
@@ -96,6 +113,7 @@ class Provider:
             self._endpoints = Endpoints.from_discovery(document, self.issuer)
         except TokenError as error:
             raise Unreachable(str(error)) from error
+        self._read_at = time.monotonic()
         return self._endpoints
 
     async def redeem(self, form: Mapping[str, str]) -> dict[str, Any]:
@@ -211,11 +229,15 @@ class Provider:
                 **request,
             )
         except (OSError, ValueError, HTTPClientError) as error:
+            self._answered_at = float("-inf")
             raise Unreachable(str(error) or type(error).__name__) from error
-        if answer.code == 200:
-            return answer
-        if 400 <= answer.code < 500 and answer.code not in _COME_BACK:
+        refused = 400 <= answer.code < 500 and answer.code not in _COME_BACK
+        there = refused or answer.code == 200
+        self._answered_at = time.monotonic() if there else float("-inf")
+        if refused:
             raise Refused(_oauth_error(answer.body) or str(answer.code), answer.code)
+        if there:
+            return answer
         raise Unreachable(f"it answers {answer.code}")
 
 

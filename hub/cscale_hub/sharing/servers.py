@@ -10,7 +10,8 @@ from jupyterhub.utils import maybe_future
 from sqlalchemy.exc import SQLAlchemyError
 from traitlets.config import LoggingConfigurable
 
-from cscale_hub.sharing.gate import check_share
+from cscale_hub.sharing.editing import edits_together
+from cscale_hub.sharing.gate import check_share, vo_of
 from cscale_hub.sharing.rule import NotShared
 from cscale_hub.vo_model import VOFile
 
@@ -19,17 +20,23 @@ class SharingSpawner(LoggingConfigurable):  # type: ignore[misc]  # traitlets is
     """Put before a spawner's class: nobody stays who would not be let in now."""
 
     cscale_vos: VOFile
+    _may_be_shared = True
+    """Whether somebody may be let in: always where the VO wants it, elsewhere from before, as the
+    gate lets nobody in."""
 
     async def run_pre_spawn_hook(self) -> None:
         """A server starts with nobody let in, whatever became of the one before."""
+        self._may_be_shared = True
         self._end_shares(lambda share: True)
         await super().run_pre_spawn_hook()
 
     async def poll(self) -> Any:
         """Look at it, and at who was let in: members leave VOs, and VOs change their minds."""
         status = await super().poll()
-        if status is None:
-            self._end_shares(lambda share: not self._allowed(share))
+        together = edits_together(self.cscale_vos, vo_of(self.orm_spawner))
+        if status is None and (together or self._may_be_shared):
+            ended = self._end_shares(lambda share: not self._allowed(share))
+            self._may_be_shared = together or not ended
         return status
 
     async def run_post_stop_hook(self) -> None:
@@ -44,7 +51,11 @@ class SharingSpawner(LoggingConfigurable):  # type: ignore[misc]  # traitlets is
             return False
         return True
 
-    def _end_shares(self, chosen: Callable[[Share], bool]) -> None:
+    def _end_shares(self, chosen: Callable[[Share], bool]) -> bool:
+        """End some of the shares.
+
+        :returns: whether none is left.
+        """
         shares = self.db.query(Share).filter_by(spawner_id=self.orm_spawner.id).all()
         ending = [share for share in shares if chosen(share)]
         try:
@@ -57,3 +68,5 @@ class SharingSpawner(LoggingConfigurable):  # type: ignore[misc]  # traitlets is
             # OSError: the audit log cannot be written. Looked at again at the next poll.
             self.db.rollback()
             self.log.exception("A share of %s could not be ended", self._log_name)
+            return False
+        return len(ending) == len(shares)

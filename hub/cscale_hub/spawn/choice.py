@@ -17,7 +17,7 @@ from traitlets import Instance, default
 from traitlets.config import LoggingConfigurable
 
 from cscale_hub.profiles import Offer, Profile, ProfileRefused, choose, offers, size_bytes
-from cscale_hub.quotas import UsageReader, Used, refusal
+from cscale_hub.quotas import UsageReader, Used, bounded, refusal
 from cscale_hub.settings import Settings
 from cscale_hub.spawn.page import Choice, choices_page
 from cscale_hub.vo_model import VOFile
@@ -93,8 +93,7 @@ class ChoosingSpawner(LoggingConfigurable):  # type: ignore[misc]  # traitlets i
         found: list[Choice] = []
         for offer in offered:
             vo = self.cscale_vos.vos[offer.vo]
-            used = await self.used(offer.vo)
-            refused = refusal(vo.title, vo.quota, used, self.running_for(offer.vo))
+            used, refused = await self._allowance(offer.vo)
             now = await self.available(offer.profile)
             found.append(Choice(offer, vo.title, vo.quota, used, now, refused))
         before = self.user_options or {}
@@ -105,24 +104,39 @@ class ChoosingSpawner(LoggingConfigurable):  # type: ignore[misc]  # traitlets i
 
         :raises ServerRefused: with the words for the person.
         """
-        options = self.user_options
-        # What cannot be had is not remembered: the next start begins with the first offer.
-        self.user_options = self.orm_spawner.user_options = {}
         try:
-            offer = choose(self.offered(), options)
-        except ProfileRefused as error:
-            raise ServerRefused(str(error), "profile") from error
-        vo = self.cscale_vos.vos[offer.vo]
-        used = await self.used(offer.vo)
-        if refused := refusal(vo.title, vo.quota, used, self.running_for(offer.vo)):
-            raise ServerRefused(refused, "quota")
+            offer = await self._chosen()
+        except ServerRefused:
+            # What cannot be had is not remembered: the next start begins with the first offer.
+            self.user_options = self.orm_spawner.user_options = {}
+            raise
         self.offer = offer
-        self.user_options = self.orm_spawner.user_options = {
-            "profile": offer.name,
-            "vo": offer.vo,
-        }
+        self.user_options = {"profile": offer.name, "vo": offer.vo}
+        if self.orm_spawner.user_options != self.user_options:
+            self.orm_spawner.user_options = self.user_options
         self.hold_to(offer.profile)
         await maybe_future(super().run_pre_spawn_hook())
+
+    async def _chosen(self) -> Offer:
+        """The offer that is meant by the options.
+
+        :raises ServerRefused: when there is none, or nothing is left of the allowance.
+        """
+        try:
+            offer = choose(self.offered(), self.user_options)
+        except ProfileRefused as error:
+            raise ServerRefused(str(error), "profile") from error
+        _, refused = await self._allowance(offer.vo)
+        if refused:
+            raise ServerRefused(refused, "quota")
+        return offer
+
+    async def _allowance(self, name: str) -> tuple[Used, str]:
+        """What the person used of a VO's allowance, and why no server starts for it; the records
+        are asked only where there is a bound."""
+        vo = self.cscale_vos.vos[name]
+        used = await self.used(name) if bounded(vo.quota) else _UNUSED
+        return used, refusal(vo.title, vo.quota, used, self.running_for(name))
 
     def hold_to(self, profile: Profile) -> None:
         """Set the spawner's limits to those of the profile; what it leaves open stays."""

@@ -42,6 +42,7 @@ class WatchedSpawner(LoggingConfigurable):  # type: ignore[misc]  # traitlets is
 
     offer: Offer | None
     _usage: UsageRecord | None = None
+    _attributes = declared(())
     _running = False
     _noted = 0.0
 
@@ -56,6 +57,12 @@ class WatchedSpawner(LoggingConfigurable):  # type: ignore[misc]  # traitlets is
         except SQLAlchemyError:
             self.log.exception("Records of use cannot be read; %s gets a server without", vo)
             return Used(own=0.0, everybody=0.0)
+
+    async def run_auth_state_hook(self, auth_state: Mapping[str, Any] | None) -> None:
+        """Take what the records of use tell of the person from the login that JupyterHub read."""
+        said = (auth_state or {}).get(self.authenticator.user_auth_state_key)
+        self._attributes = declared(entitlements(said or {}))
+        await maybe_future(super().run_auth_state_hook(auth_state))
 
     async def run_pre_spawn_hook(self) -> None:
         """Put the question and its answer on record, and begin to count.
@@ -140,11 +147,10 @@ class WatchedSpawner(LoggingConfigurable):  # type: ignore[misc]  # traitlets is
         self._noted = time.monotonic()
         if self.cscale_meter is None or self.offer is None:
             return
-        state = await self.user.get_auth_state() or {}
-        claims = entitlements(state.get(self.authenticator.user_auth_state_key) or {})
+        await self._settle()
         try:
             self._usage = await self.cscale_meter.begin(
-                self.user.name, self.name, self.offer, declared(claims)
+                self.user.name, self.name, self.offer, self._attributes
             )
         except SQLAlchemyError:
             self.log.exception("The use of %s could not be noted", self._log_name)

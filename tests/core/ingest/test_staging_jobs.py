@@ -218,7 +218,10 @@ async def test_a_server_that_stops_keeps_the_parts_and_the_next_goes_on(
     world.manager = world.new_manager()
     await world.manager.start()
     assert (await world.ended(job.id)).status == JobStatus.FINISHED
-    assert source.gets("/large.bin") == ["", f"bytes={2 * SMALLEST_PART}-"]
+    # The third part may have come before the stop did.
+    first, second = source.gets("/large.bin")
+    assert first == ""
+    assert second in (f"bytes={2 * SMALLEST_PART}-", f"bytes={3 * SMALLEST_PART}-")
     assert world.store.get(world.address("stopped", "large.bin")) == data
 
 

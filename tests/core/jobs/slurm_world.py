@@ -106,7 +106,7 @@ class World:
         return await self.manager.submit(spec(*command, **options))
 
     async def until(self, job_id: str, condition: Callable[[Job], object]) -> Job:
-        for _ in range(1500):
+        for _ in range(5000):
             job = await self.manager.get(job_id)
             if condition(job):
                 return job

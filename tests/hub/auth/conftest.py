@@ -46,6 +46,7 @@ class Provider:
         self.told = asyncio.Event()  # a session was ended
         self.discoveries = 0
         self.userinfo_asked = 0
+        self.keys_asked = 0
         self.revoked: list[dict[str, str]] = []
         self.valid_refresh = {"refresh-0"}
         self.refreshes: list[dict[str, str]] = []
@@ -85,6 +86,7 @@ class Provider:
         )
 
     async def certs(self, request: web.Request) -> web.Response:
+        self.keys_asked += 1
         key = jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
         return web.json_response({"keys": [{**key, "kid": self.kid, "alg": "RS256"}]})
 

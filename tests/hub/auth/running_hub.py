@@ -37,11 +37,18 @@ from pathlib import Path
 from cscale_hub.configure import configure
 from cscale_hub.settings import load_settings
 
+from prometheus_client import Counter
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+STATEMENTS = Counter("test_sql_statements", "SQL statements of this process")
+event.listen(Engine, "before_cursor_execute", lambda *_: STATEMENTS.inc())
 c = get_config()
 configure(c, load_settings(Path({settings!r}), environment=False))
 c.CheckinAuthenticator.auth_refresh_age = 1
 c.CheckinAuthenticator.membership_interval = 1
 c.CheckinAuthenticator.discovery_timeout = 1
+c.CheckinAuthenticator.provider_trust = 0
 c.CheckinAuthenticator.patience = 2
 c.CheckinAuthenticator.longest_pause = 1
 c.CheckinAuthenticator.outage_grace = 25

@@ -125,6 +125,36 @@ async def test_many_who_sign_in_at_once_ask_for_discovery_once(
     assert provider.discoveries == 1
 
 
+async def test_further_logins_ask_for_tokens_and_userinfo_alone(
+    provider: Any, authenticator: CheckinAuthenticator
+) -> None:
+    for _ in range(3):
+        await authenticator.discover(again=True)
+        await authenticator.authenticate(Handler())
+    assert (provider.discoveries, provider.keys_asked) == (1, 1)
+    assert (provider.count, provider.userinfo_asked) == (3, 3)
+
+
+async def test_nobody_is_sent_to_a_provider_that_just_failed_unasked(
+    provider: Any, authenticator: CheckinAuthenticator
+) -> None:
+    await authenticator.discover(again=True)
+    provider.outage = True
+    with pytest.raises(ProviderUnavailable):
+        await authenticator.authenticate(Handler())
+    await authenticator.discover(again=True)
+    assert provider.discoveries == 2
+
+
+async def test_a_provider_that_was_heard_long_ago_is_asked_before_a_login(
+    provider: Any, make_authenticator: Make
+) -> None:
+    authenticator = make_authenticator(provider_trust=0.0)
+    await authenticator.discover(again=True)
+    await authenticator.discover(again=True)
+    assert provider.discoveries == 2
+
+
 async def test_discovery_document_of_another_issuer_is_refused(
     provider: Any, make_authenticator: Make
 ) -> None:
