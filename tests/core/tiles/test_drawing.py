@@ -213,6 +213,44 @@ def test_a_radar_scene_is_placed_by_its_points(tmp_path: Path) -> None:
     assert picture(data)[3].max() == 255
 
 
+def test_a_picture_in_one_file_is_decoded_once(tmp_path: Path) -> None:
+    values = np.zeros((3, SIDE, SIDE), "uint8")
+    for place, number in enumerate((200, 100, 50)):
+        values[place] = number
+    path = write(tmp_path / "visual.tif", values)
+    shown = renderings(item("i", "2024-01-01T00:00:00Z", visual=asset(path, roles=["visual"])))[0]
+    opened = opener({"visual": path})
+    count = 0
+
+    def counted(band: Band) -> Any:
+        nonlocal count
+        count += 1
+        return opened(band)
+
+    shown = drawing.settled(shown, opened)
+    limits = drawing.limits_of(shown, Style(), opened)
+    data = drawing.tile(shown, limits, "", tile_at(*degrees(300, 300), 13), counted)
+    assert count == 1
+    assert data is not None
+    assert [int(band.max()) for band in picture(data)] == [200, 100, 50, 255]
+    assert drawing.value_at(shown, *degrees(9, 9), opened) == (200.0, 100.0, 50.0)
+
+
+def test_missing_numbers_of_results_are_clear(tmp_path: Path) -> None:
+    values = np.full((SIDE, SIDE), 0.5, "float32")
+    values[:, : SIDE // 2] = np.nan
+    path = write(tmp_path / "change.tif", values, cog=True)
+    (shown,) = renderings(item("i", "2024-01-01T00:00:00Z", change=asset(path)))
+    opened = opener({"change": path})
+    shown = drawing.settled(shown, opened)
+    assert drawing.value_at(shown, *degrees(9, 9), opened) == (None,)
+    data = drawing.tile(shown, ((0.0, 1.0),), "gray", tile_at(*degrees(300, 300), 11), opened)
+    assert data is not None
+    gray, _, _, alpha = picture(data)
+    assert {int(number) for number in np.unique(gray[alpha == 255])} <= {127, 128}
+    assert 0 < (alpha == 255).sum() < alpha.size
+
+
 def test_jpeg_2000_is_shown_too(tmp_path: Path) -> None:
     tif = write(tmp_path / "x.tif", np.full((256, 256), 321, "uint16"))
     path = tmp_path / "x.jp2"
