@@ -69,10 +69,11 @@ def command(page: Page, label: str) -> None:
     """Run a command of JupyterLab by its name in the palette."""
     palette = page.locator(".lm-CommandPalette-input:visible")
     expect(palette).to_have_count(0)
-    page.keyboard.press("Control+Shift+C")
+    page.get_by_role("menuitem", name="View", exact=True).click()
+    page.get_by_role("menuitem", name="Activate Command Palette").click()
     palette.fill(label)
     chosen = page.locator(".lm-CommandPalette-item.lm-mod-active:visible", has_text=label)
-    expect(chosen).to_have_count(1)
+    expect(chosen).to_have_count(1, timeout=30_000)
     page.keyboard.press("Enter")
     expect(palette).to_have_count(0)
 

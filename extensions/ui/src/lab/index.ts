@@ -24,7 +24,8 @@ import { readPreferences } from "./preferences";
 import { labTransport } from "./transport";
 
 const PLUGIN = "cscale-panel:panel";
-const STATE = "cscale-panel:state";
+// Not in the tracker's namespace: what restores a tracker removes what is no widget of it.
+const STATE = "cscale:state";
 
 /** Names of commands; `cscale:open` takes `{view}`. */
 const OPEN = "cscale:open";
