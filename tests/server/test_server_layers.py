@@ -294,6 +294,26 @@ async def test_links_of_results_that_ended_are_made_anew_once(
     assert jobs.refused == 1
 
 
+async def test_files_behind_signed_addresses_are_not_taken_for_each_other(
+    server: Any, backend: Any, files: Files, tmp_path: Path
+) -> None:
+    files.files = {"abc/one.tif": cog(tmp_path, 1, "one"), "def/two.tif": cog(tmp_path, 2, "two")}
+    # Signed in the path, as openeo-python-driver does: nothing of it may be shown.
+    backend.jobs.items = [
+        item(name, assets={"x": asset(f"{files.url}/{path}?expires=9999999999")})
+        for name, path in zip(("one", "two"), files.files, strict=True)
+    ]
+    for name, value in (("one", 1), ("two", 2), ("one", 1)):
+        point = (await get(server, job_layer("job-1", name), "/point", **HERE)).json()
+        assert point["values"][0]["value"] == value
+    files.status = {"abc/one.tif": 500}
+    backend.jobs.items[0]["id"] = "three"
+    backend.jobs.items[0]["assets"]["x"]["href"] += "&again=1"
+    failed = await get(server, job_layer("job-1", "three"), "/point", **HERE)
+    assert failed.status_code == 502
+    assert "abc" not in failed.text
+
+
 async def test_a_series_tells_each_time_as_it_is_read_and_what_failed(
     server: Any, backend: Any, files: Files, tmp_path: Path
 ) -> None:

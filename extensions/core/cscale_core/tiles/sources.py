@@ -8,6 +8,7 @@ hangs would hold up the map.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -78,7 +79,8 @@ class HttpSource:
 
     @property
     def key(self) -> str:
-        return unsigned(self.url)
+        # Of a signed address only a part may be shown, and several files may share that part.
+        return hashlib.sha256(self.url.encode()).hexdigest()
 
     @property
     def name(self) -> str:
