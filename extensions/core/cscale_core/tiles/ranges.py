@@ -214,6 +214,12 @@ class Pages:
         joined = b"".join(have[number] for number in range(first, last + 1))
         return joined[start - first * PAGE : end - first * PAGE]
 
+    def clear(self) -> None:
+        """Forget everything that was read."""
+        with self._lock:
+            for key in list(self._files):
+                self._drop(key)
+
     def _keep(self, key: str, pages: dict[int, bytes]) -> None:
         with self._lock:
             kept = self._files.get(key)
