@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from rasterio.warp import transform
 from cscale_core.errors import DamagedData, InvalidInput, UpstreamError, UpstreamTimeout
 from cscale_core.tiles import drawing
 from cscale_core.tiles.bands import Band, renderings
-from cscale_core.tiles.ranges import PAGE, Allowance, GivenUp, Pages, open_source
+from cscale_core.tiles.ranges import PAGE, Allowance, Begun, GivenUp, Pages, open_source
 from cscale_core.tiles.styles import Style, colormap_of
 from tests.core.workflows.raster_builders import CRS, LEFT, PIXEL, TOP, asset, item, write
 
@@ -45,9 +46,10 @@ class FileSource:
     def name(self) -> str:
         return self.path.name
 
-    def begin(self, allowance: Allowance) -> tuple[int, bytes]:
+    def begin(self, allowance: Allowance) -> Begun:
         allowance.spend(PAGE)
-        return self.path.stat().st_size, self.path.read_bytes()[:PAGE]
+        data = self.path.read_bytes()
+        return Begun(len(data), hashlib.sha256(data).hexdigest(), data[:PAGE])
 
     def read(self, start: int, length: int, allowance: Allowance) -> bytes:
         allowance.spend(length)
@@ -293,6 +295,19 @@ def test_a_file_is_read_in_pages_once(tmp_path: Path) -> None:
     assert sum(length for _, length in source.asked) < path.stat().st_size / 2
     assert len(source.asked) <= 4
     assert all(start % PAGE == 0 for start, _ in source.asked)
+
+
+def test_a_file_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "result.bin"
+    path.write_bytes(b"a" * 3 * PAGE)
+    source, allowance = FileSource(path), Allowance()
+    pages = Pages(seconds=0)
+    assert pages.read(source, 2 * PAGE, 1, allowance) == b"a"
+    assert pages.read(source, 2 * PAGE, 1, allowance) == b"a"
+    # Looked at again, it was the same: what is kept is good.
+    assert len(source.asked) == 1
+    path.write_bytes(b"b" * 3 * PAGE)
+    assert pages.read(source, 2 * PAGE, 1, allowance) == b"b"
 
 
 def test_what_keeps_a_file_from_being_read_is_told(ramp: Path) -> None:
