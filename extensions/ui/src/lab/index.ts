@@ -15,6 +15,7 @@ import { IStateDB } from "@jupyterlab/statedb";
 import { ITranslator, nullTranslator } from "@jupyterlab/translation";
 import { DEFAULT_PREFERENCES, type Host } from "../host";
 import type { Keeper } from "../state/memory";
+import { offerHost } from "../state/hosts";
 import { createStore } from "../state/store";
 import { tellEndedJobs } from "./ended-jobs";
 import { panelIcon } from "./icon";
@@ -59,6 +60,7 @@ function activate(
     notify: null, // ended jobs are told below, whether a panel is open or not
   };
   const transport = labTransport(app.serviceManager);
+  offerHost(transport.server, host);
   if (settings) {
     void settings.load(PLUGIN).then((loaded) => {
       const read = () => preferences.set(readPreferences(loaded.composite));
