@@ -56,6 +56,8 @@ def test_cell_and_side_bar_follow_each_other(page: Page, screenshots: Path) -> N
     search_scenes(panel)
     expect(panel.locator(".cs-thumbnail img").first).to_be_visible(timeout=SLOW)
     panel.locator(".cs-tick").first.click()
+    # What JupyterLab offers, a cell has, too.
+    expect(panel.get_by_role("button", name="Load in notebook")).to_be_visible()
     panel.scroll_into_view_if_needed()
     assert serious_violations(page, ".jp-OutputArea .cs-panel") == []
     page.screenshot(path=screenshots / "panel-notebook.png")
