@@ -72,4 +72,5 @@ bench: setup  ## every benchmark, tables on the terminal
 	  module=$$(basename $$name .py); [ $$module = __init__ ] || $(BIN)/python -m benchmarks.$$module || exit 1; done
 
 clean:  ## remove the environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache extensions/ui/node_modules \
+	  extensions/ui/labextension extensions/widget/cscale_widget/static

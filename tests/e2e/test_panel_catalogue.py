@@ -13,17 +13,18 @@ from cscale_hub.local.archive import simulate
 from cscale_hub.local.lifecycle import Federation
 from tests.e2e.panel_pages import (
     ARGUMENTS,
+    catalogue_tab,
     lab_is_there,
     lab_page,
     open_panel,
     open_side_panel,
+    search_scenes,
     serious_violations,
     use_theme,
 )
 
 pytestmark = pytest.mark.browser
 
-AREA = ", ".join(str(number) for number in simulate.BBOX)
 USER = "aqua-manager"
 SLOW = 60_000
 """Milliseconds: other programs load the machine."""
@@ -43,26 +44,6 @@ def page(browser: Browser, federation: Federation) -> Iterator[Page]:
         yield opened
 
 
-def tab(panel: Locator, name: str) -> Locator:
-    return panel.get_by_role("tablist", name="Parts of the catalogue").get_by_role("tab", name=name)
-
-
-def search(panel: Locator) -> None:
-    """Ask for everything that the area of the scenes has."""
-    page = panel.page
-    tab(panel, "Search").click()
-    clear = panel.get_by_role("button", name="Clear", exact=True)
-    if clear.is_enabled():
-        clear.click()
-    panel.get_by_role("button", name="More").click()
-    page.get_by_role("menuitem", name="Paste or type an area…").click()
-    page.get_by_role("textbox", name="GeoJSON, WKT").fill(AREA)
-    page.get_by_role("button", name="Use this area").click()
-    panel.get_by_role("checkbox", name="Simulated Sentinel-2 scenes").check()
-    panel.get_by_role("button", name="Search", exact=True).click()
-    expect(panel.get_by_text("that is all")).to_be_visible(timeout=SLOW)
-
-
 def tiles(panel: Locator) -> Locator:
     return panel.locator(".leaflet-rasters-pane img.leaflet-tile-loaded")
 
@@ -72,7 +53,7 @@ def test_search_compare_and_details_in_light_and_dark(page: Page, screenshots: P
     panel = open_panel(page)
     for theme in ("light", "dark"):
         use_theme(page, theme)
-        search(panel)
+        search_scenes(panel)
         expect(panel.get_by_role("option").first).to_be_visible()
         expect(panel.locator(".cs-thumbnail img").first).to_be_visible(timeout=SLOW)
         assert serious_violations(page, "#cscale-panel") == []
@@ -95,7 +76,7 @@ def test_search_compare_and_details_in_light_and_dark(page: Page, screenshots: P
         assert serious_violations(page, "#cscale-panel") == []
         page.screenshot(path=screenshots / f"panel-catalogue-item-{theme}.png")
         panel.get_by_role("button", name="Take all pictures away").click()
-        tab(panel, "Search").click()
+        catalogue_tab(panel, "Search").click()
         expect(panel.get_by_text("Archive of site B").first).to_be_visible()
         expect(panel.locator(".cs-histogram .cs-bar").first).to_be_attached(timeout=SLOW)
         assert serious_violations(page, "#cscale-panel") == []
@@ -104,10 +85,10 @@ def test_search_compare_and_details_in_light_and_dark(page: Page, screenshots: P
 
 def test_side_bar_shows_the_same_and_a_reload_keeps_it(page: Page, screenshots: Path) -> None:
     side = open_side_panel(page)
-    search(side)
+    search_scenes(side)
     panel = open_panel(page)
     expect(panel.get_by_text("that is all")).to_be_visible()
-    count = panel.get_by_role("option").count()
+    count = catalogue_tab(panel, "Results").inner_text()
     panel.locator(".cs-tick").first.click()
     expect(side.get_by_text("1 selected")).to_be_visible()
     assert serious_violations(page, "#cscale-side-panel") == []
@@ -118,13 +99,13 @@ def test_side_bar_shows_the_same_and_a_reload_keeps_it(page: Page, screenshots: 
     panel = page.locator("#cscale-panel")
     expect(panel.get_by_text("that is all")).to_be_visible(timeout=SLOW)
     expect(panel.get_by_text("1 selected")).to_be_visible()
-    assert panel.get_by_role("option").count() == count
+    assert catalogue_tab(panel, "Results").inner_text() == count
     panel.get_by_role("button", name="Select none", exact=True).click()
 
 
 def test_area_is_drawn_with_the_pointer_and_with_the_keyboard(page: Page) -> None:
     panel = open_panel(page)
-    tab(panel, "Search").click()
+    catalogue_tab(panel, "Search").click()
     draw = panel.get_by_role("button", name="Draw a rectangle", exact=True)
     draw.click()
     box = panel.get_by_role("application", name="Map").bounding_box()
@@ -150,7 +131,7 @@ def test_area_is_drawn_with_the_pointer_and_with_the_keyboard(page: Page) -> Non
 
 def test_code_replaces_its_own_cell(page: Page) -> None:
     panel = open_panel(page)
-    search(panel)
+    search_scenes(panel)
     panel.locator(".cs-tick").first.click()
     for _ in range(2):
         panel.get_by_role("button", name="Load in notebook").click()
@@ -163,10 +144,7 @@ def test_code_replaces_its_own_cell(page: Page) -> None:
 
 def test_archive_that_is_down_is_named(page: Page, screenshots: Path) -> None:
     panel = open_panel(page)
-    tab(panel, "Search").click()
-    clear = panel.get_by_role("button", name="Clear", exact=True)
-    if clear.is_enabled():
-        clear.click()
+    catalogue_tab(panel, "Search").click()
     panel.get_by_role("button", name="Search", exact=True).click()
     expect(panel.get_by_text("Archive of site C (down) failed")).to_be_visible(timeout=SLOW)
     expect(panel.get_by_text("that is all")).to_have_count(0)
@@ -176,8 +154,8 @@ def test_archive_that_is_down_is_named(page: Page, screenshots: Path) -> None:
 
 def test_search_is_saved_and_shared(page: Page) -> None:
     panel = open_panel(page)
-    search(panel)
-    tab(panel, "Search").click()
+    search_scenes(panel)
+    catalogue_tab(panel, "Search").click()
     panel.get_by_role("button", name="Save", exact=True).click()
     page.get_by_role("textbox", name="Name").fill("Barbate")
     page.get_by_role("dialog").get_by_role("button", name="Save").click()
@@ -197,7 +175,7 @@ def test_search_is_saved_and_shared(page: Page) -> None:
 def test_high_contrast_can_be_read(page: Page, screenshots: Path) -> None:
     panel = open_panel(page)
     use_theme(page, "high-contrast")
-    search(panel)
+    search_scenes(panel)
     expect(panel.locator(".cs-thumbnail img").first).to_be_visible(timeout=SLOW)
     assert serious_violations(page, "#cscale-panel") == []
     page.screenshot(path=screenshots / "panel-catalogue-high-contrast.png")

@@ -191,3 +191,26 @@ def test_a_workflow_is_checked_by_the_back_end_before_it_is_submitted(
     # The hub logs in there by itself.
     with pytest.raises(InvalidInput, match="by a code"):
         workspace.call("POST", f"jobs/backends/{backend['id']}/login", json={})
+
+
+def test_code_for_a_notebook_runs_in_a_kernel_and_results_are_on_its_map(
+    researcher: HubSession, workspace: Workspace, ref: str
+) -> None:
+    body = {"refs": [ref], "assets": ["B03", "B04"]}
+    for kind, printed in (("xarray", "print(*data.data_vars)"), ("gdal", "print(*data.data_vars)")):
+        made = workspace.call("POST", "catalog/code", json={"kind": kind, **body})
+        told = researcher.run_in_kernel(f"{made['code']}\n{printed}")
+        assert told.splitlines()[-1].split() == ["B03", "B04"], kind
+    job = workspace.stage([ref], ["B03"], register=False).wait()
+    told = researcher.run_in_kernel(
+        "from cscale_widget import add_search, show_results\n"
+        f"m = show_results({job.id!r})\n"
+        f"add_search(m, collections=[{simulate.COLLECTION!r}], providers=['site-b'], limit=5)\n"
+        "print(type(m).__module__, m.layers[0].url, len(m.layers[1].data['features']))"
+    )
+    module, url, count = told.splitlines()[-1].split()
+    assert module.startswith("leafmap")
+    assert url.startswith(workspace.url[workspace.url.index("/user/") :])
+    assert count == "5"
+    opened = workspace.call("GET", f"jobs/{job.id}/code")
+    assert researcher.run_in_kernel(f"{opened['code']}\nprint(*data.data_vars)").split() == ["B03"]

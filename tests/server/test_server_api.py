@@ -718,6 +718,15 @@ async def test_code_is_made_for_items_and_for_jobs(server: Any) -> None:
     assert (await server.api("GET", "jobs/job-1/code?kind=other")).status_code == 422
 
 
+async def test_a_back_end_tells_how_many_jobs_of_mine_are_there(server: Any) -> None:
+    for spec in (SPEC | {"backend": "one"}, SPEC | {"backend": "one"}, SPEC | {"backend": "two"}):
+        await server.api("POST", "jobs", json=spec)
+    kept = (await server.extension.backend()).jobs.kept
+    kept["job-2"] = kept["job-2"].model_copy(update={"status": JobStatus.RUNNING})
+    (one,) = (await server.api("GET", "jobs/backends")).json()["backends"]
+    assert (one["id"], one["queued"], one["running"]) == ("one", 1, 1)
+
+
 async def test_the_same_key_again_is_the_same_job(server: Any) -> None:
     headers = {"Idempotency-Key": "once"}
     first = await server.api("POST", "stage", json=BODIES["stage"], headers=headers)

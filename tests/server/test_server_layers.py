@@ -19,7 +19,7 @@ from cscale_core.catalog.report import Found
 from cscale_core.errors import NotFound
 from cscale_core.http import guarded_client
 from cscale_server.backend import Backend, Surroundings
-from cscale_server.tiles.names import job_layer, object_layer
+from cscale_server.tiles.names import object_layer
 from tests.core.workflows.raster_builders import write
 from tests.server.catalog_doubles import MemoryFederation, catalog, item
 from tests.server.layer_files import Files, file_server
@@ -94,6 +94,10 @@ def found(backend: Any, **assets: dict[str, Any]) -> str:
     name = f"scene-{len(known)}"
     backend.federation.found = [Found("site-a", [*known, item(name, assets=assets)])]
     return f"item|site-a|s2|{name}"
+
+
+def job_layer(job: str, name: str) -> str:
+    return f"job|{quote(job, safe='')}|{quote(name, safe='')}"
 
 
 def path(layer: str, rest: str = "") -> str:
@@ -292,6 +296,43 @@ async def test_links_of_results_that_ended_are_made_anew_once(
     assert point["values"][0]["value"] == 42
     assert (await get(server, layer, f"/tiles/{PLACE}")).status_code == 200
     assert jobs.refused == 1
+
+
+async def test_links_that_end_while_the_map_is_open_are_renewed_once_for_all_tiles(
+    server: Any, backend: Any, files: Files, tmp_path: Path
+) -> None:
+    data = cog(tmp_path, 42)
+    files.files = {"old": data, "new": data}
+    backend.jobs.items = [item("water", assets={"x": asset(f"{files.url}/old")})]
+    backend.jobs.fresh = [item("water", assets={"x": asset(f"{files.url}/new")})]
+    layer = job_layer("job-1", "water")
+    assert (await get(server, layer, f"/tiles/{PLACE}")).status_code == 200
+    files.status = {"old": 410}
+    (await backend.layers())._pages.clear()
+    places = [f"/tiles/11/{x}/{y}" for x in (990, 991) for y in (802, 803)]
+    answers = await asyncio.gather(*(get(server, layer, place) for place in places))
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert backend.jobs.refused == 1
+
+
+async def test_files_behind_signed_addresses_are_not_taken_for_each_other(
+    server: Any, backend: Any, files: Files, tmp_path: Path
+) -> None:
+    files.files = {"abc/one.tif": cog(tmp_path, 1, "one"), "def/two.tif": cog(tmp_path, 2, "two")}
+    # Signed in the path, as openeo-python-driver does: nothing of it may be shown.
+    backend.jobs.items = [
+        item(name, assets={"x": asset(f"{files.url}/{path}?expires=9999999999")})
+        for name, path in zip(("one", "two"), files.files, strict=True)
+    ]
+    for name, value in (("one", 1), ("two", 2), ("one", 1)):
+        point = (await get(server, job_layer("job-1", name), "/point", **HERE)).json()
+        assert point["values"][0]["value"] == value
+    files.status = {"abc/one.tif": 500}
+    backend.jobs.items[0]["id"] = "three"
+    backend.jobs.items[0]["assets"]["x"]["href"] += "&again=1"
+    failed = await get(server, job_layer("job-1", "three"), "/point", **HERE)
+    assert failed.status_code == 502
+    assert "abc" not in failed.text
 
 
 async def test_a_series_tells_each_time_as_it_is_read_and_what_failed(

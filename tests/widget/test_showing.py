@@ -1,4 +1,7 @@
-"""Results, searches and the panel's state on a notebook's map, with a server that is played."""
+"""Results, searches and the panel's state on a notebook's map, with a server that is played.
+
+Maps move by tasks of the event loop, which a kernel has; the tests with a map have one, too.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +110,7 @@ def click(m: Any, latitude: float, longitude: float) -> None:
     m._interaction_callbacks(type="click", coordinates=[latitude, longitude])
 
 
-def test_results_are_tiles_of_the_page_s_own_origin(played: Played) -> None:
+async def test_results_are_tiles_of_the_page_s_own_origin(played: Played) -> None:
     m = Map()
     assert show_results("j-1", m, hub=played.hub, colormap="magma", opacity=0.5) is m
     (layer,) = own_layers(m)
@@ -119,7 +122,7 @@ def test_results_are_tiles_of_the_page_s_own_origin(played: Played) -> None:
     assert asked["layers/job%7Cj-1%7Cwater/tilejson"] == {"colormap": "magma"}
 
 
-def test_the_legend_and_values_are_text(played: Played) -> None:
+async def test_the_legend_and_values_are_text(played: Played) -> None:
     m = Map()
     show_results("j-1", m, hub=played.hub)
     (control,) = of(m, WidgetControl)
@@ -141,7 +144,7 @@ def test_the_legend_and_values_are_text(played: Played) -> None:
     assert len(played.asked) == before
 
 
-def test_what_cannot_be_shown_is_told_and_the_rest_is_shown(played: Played) -> None:
+async def test_what_cannot_be_shown_is_told_and_the_rest_is_shown(played: Played) -> None:
     played.results = [{"id": "table"}, {"id": "a|b/c"}]
     played.broken = {"job|j-1|table"}
     m = Map()
@@ -150,7 +153,7 @@ def test_what_cannot_be_shown_is_told_and_the_rest_is_shown(played: Played) -> N
     assert [layer.url.split("/")[7] for layer in own_layers(m)] == ["job%7Cj-1%7Ca%257Cb%252Fc"]
 
 
-def test_nothing_to_show_is_an_error_that_says_why(played: Played) -> None:
+async def test_nothing_to_show_is_an_error_that_says_why(played: Played) -> None:
     played.broken = {"job|j-1|water"}
     with pytest.raises(InvalidInput, match="no GeoTIFF") as caught:
         show_results("j-1", Map(), hub=played.hub)
@@ -160,7 +163,7 @@ def test_nothing_to_show_is_an_error_that_says_why(played: Played) -> None:
         show_results("j-1", Map(), hub=played.hub)
 
 
-def test_many_results_are_cut_and_it_is_said(played: Played) -> None:
+async def test_many_results_are_cut_and_it_is_said(played: Played) -> None:
     played.results = [{"id": f"r{number}"} for number in range(MOST_LAYERS + 5)]
     m = Map()
     with pytest.warns(UserWarning, match="5 further items"):
@@ -172,7 +175,7 @@ def slim(ref: str, **more: Any) -> dict[str, Any]:
     return {"ref": ref, "geometry": SQUARE, "datetime": "2024-05-01T10:00:00Z", **more}
 
 
-def test_a_search_is_one_layer_of_footprints(played: Played) -> None:
+async def test_a_search_is_one_layer_of_footprints(played: Played) -> None:
     failed = {"type": "report", "id": "b", "status": "timeout", "error": "B did not answer."}
     played.lines = [
         {"type": "items", "provider": "a", "items": [slim("a|1", cloud_cover=7), slim("a|2")]},
@@ -198,7 +201,7 @@ class Panel(traitlets.HasTraits):
     basemap_attribution = ""
 
 
-def test_a_map_follows_the_panel(played: Played) -> None:
+async def test_a_map_follows_the_panel(played: Played) -> None:
     panel, m = Panel(), Map()
     assert to_leafmap(panel, m, hub=played.hub) is m  # type: ignore[arg-type]
     area, selected = own_layers(m)

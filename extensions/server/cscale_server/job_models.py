@@ -266,7 +266,28 @@ class WorkflowRequest(Request):
     area: dict[str, Any] | None = None
 
 
+class BackendEntry(BackendState):
+    """A place that runs jobs, and the user's own jobs there."""
+
+    queued: int = Field(description="Jobs of the user that have not begun there.")
+    running: int = Field(description="Jobs of the user that run there.")
+
+    @classmethod
+    def of(cls, state: BackendState, jobs: Sequence[Job]) -> BackendEntry:
+        """A place with its part of the user's jobs."""
+        here = [
+            job.status
+            for job in jobs
+            if (job.spec.engine, job.spec.backend) == (state.engine, state.id)
+        ]
+        return cls(
+            **state.model_dump(),
+            queued=here.count(JobStatus.CREATED) + here.count(JobStatus.QUEUED),
+            running=here.count(JobStatus.RUNNING),
+        )
+
+
 class BackendList(BaseModel):
     """The places that run jobs, as they were last seen."""
 
-    backends: list[BackendState]
+    backends: list[BackendEntry]

@@ -34,7 +34,7 @@ export async function mount(element: HTMLElement, transport: Transport, options:
   addStyles(element.getRootNode());
   element.classList.add("cs-panel");
   render(
-    <TranslationContext.Provider value={options.host.translation}>
+    <TranslationContext.Provider value={session.host.translation}>
       <SessionContext.Provider value={session}>
         <Shell views={options.views ?? VIEWS} at={at} />
       </SessionContext.Provider>

@@ -1,8 +1,11 @@
-/** What jsdom lacks, and cleaning up after each test. */
+/** What jsdom lacks, patience, and cleaning up after each test. */
 
-import { cleanup } from "@testing-library/preact";
+import { cleanup, configure } from "@testing-library/preact";
 import { afterEach } from "vitest";
 
+
+// Other programs load the machine.
+configure({ asyncUtilTimeout: 15_000 });
 
 class NoResizes {
   observe(): void {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from rasterio.warp import transform
 from cscale_core.errors import DamagedData, InvalidInput, UpstreamError, UpstreamTimeout
 from cscale_core.tiles import drawing
 from cscale_core.tiles.bands import Band, renderings
-from cscale_core.tiles.ranges import PAGE, Allowance, GivenUp, Pages, open_source
+from cscale_core.tiles.ranges import PAGE, Allowance, Begun, GivenUp, Pages, open_source
 from cscale_core.tiles.styles import Style, colormap_of
 from tests.core.workflows.raster_builders import CRS, LEFT, PIXEL, TOP, asset, item, write
 
@@ -45,9 +46,10 @@ class FileSource:
     def name(self) -> str:
         return self.path.name
 
-    def begin(self, allowance: Allowance) -> tuple[int, bytes]:
+    def begin(self, allowance: Allowance) -> Begun:
         allowance.spend(PAGE)
-        return self.path.stat().st_size, self.path.read_bytes()[:PAGE]
+        data = self.path.read_bytes()
+        return Begun(len(data), hashlib.sha256(data).hexdigest(), data[:PAGE])
 
     def read(self, start: int, length: int, allowance: Allowance) -> bytes:
         allowance.spend(length)
@@ -213,6 +215,44 @@ def test_a_radar_scene_is_placed_by_its_points(tmp_path: Path) -> None:
     assert picture(data)[3].max() == 255
 
 
+def test_a_picture_in_one_file_is_decoded_once(tmp_path: Path) -> None:
+    values = np.zeros((3, SIDE, SIDE), "uint8")
+    for place, number in enumerate((200, 100, 50)):
+        values[place] = number
+    path = write(tmp_path / "visual.tif", values)
+    shown = renderings(item("i", "2024-01-01T00:00:00Z", visual=asset(path, roles=["visual"])))[0]
+    opened = opener({"visual": path})
+    count = 0
+
+    def counted(band: Band) -> Any:
+        nonlocal count
+        count += 1
+        return opened(band)
+
+    shown = drawing.settled(shown, opened)
+    limits = drawing.limits_of(shown, Style(), opened)
+    data = drawing.tile(shown, limits, "", tile_at(*degrees(300, 300), 13), counted)
+    assert count == 1
+    assert data is not None
+    assert [int(band.max()) for band in picture(data)] == [200, 100, 50, 255]
+    assert drawing.value_at(shown, *degrees(9, 9), opened) == (200.0, 100.0, 50.0)
+
+
+def test_missing_numbers_of_results_are_clear(tmp_path: Path) -> None:
+    values = np.full((SIDE, SIDE), 0.5, "float32")
+    values[:, : SIDE // 2] = np.nan
+    path = write(tmp_path / "change.tif", values, cog=True)
+    (shown,) = renderings(item("i", "2024-01-01T00:00:00Z", change=asset(path)))
+    opened = opener({"change": path})
+    shown = drawing.settled(shown, opened)
+    assert drawing.value_at(shown, *degrees(9, 9), opened) == (None,)
+    data = drawing.tile(shown, ((0.0, 1.0),), "gray", tile_at(*degrees(300, 300), 11), opened)
+    assert data is not None
+    gray, _, _, alpha = picture(data)
+    assert {int(number) for number in np.unique(gray[alpha == 255])} <= {127, 128}
+    assert 0 < (alpha == 255).sum() < alpha.size
+
+
 def test_jpeg_2000_is_shown_too(tmp_path: Path) -> None:
     tif = write(tmp_path / "x.tif", np.full((256, 256), 321, "uint16"))
     path = tmp_path / "x.jp2"
@@ -255,6 +295,19 @@ def test_a_file_is_read_in_pages_once(tmp_path: Path) -> None:
     assert sum(length for _, length in source.asked) < path.stat().st_size / 2
     assert len(source.asked) <= 4
     assert all(start % PAGE == 0 for start, _ in source.asked)
+
+
+def test_a_file_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "result.bin"
+    path.write_bytes(b"a" * 3 * PAGE)
+    source, allowance = FileSource(path), Allowance()
+    pages = Pages(seconds=0)
+    assert pages.read(source, 2 * PAGE, 1, allowance) == b"a"
+    assert pages.read(source, 2 * PAGE, 1, allowance) == b"a"
+    # Looked at again, it was the same: what is kept is good.
+    assert len(source.asked) == 1
+    path.write_bytes(b"b" * 3 * PAGE)
+    assert pages.read(source, 2 * PAGE, 1, allowance) == b"b"
 
 
 def test_what_keeps_a_file_from_being_read_is_told(ramp: Path) -> None:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from itertools import groupby
+from typing import Any, cast
 
 import numpy as np
 from rasterio.crs import CRS
@@ -185,11 +186,11 @@ def tile(
     """
     bounds = tile_bounds(*place)
     read_bands = []
-    for band in rendering.bands:
-        with _straight(opened(band)) as dataset:
+    for bands in _by_file(rendering):
+        with _straight(opened(bands[0])) as dataset:
             if not _overlaps(dataset, rendering, bounds):
                 return None
-            with _understood(band):
+            with _understood(bands[0]):
                 image = part(
                     dataset,
                     bounds,
@@ -197,14 +198,19 @@ def tile(
                     width=size,
                     bounds_crs=_MERCATOR,
                     dst_crs=_MERCATOR,
-                    indexes=[band.number],
-                    nodata=_nodata(band, dataset),
+                    indexes=[band.number for band in bands],
+                    nodata=_nodata(bands[0], dataset),
                     resampling_method="nearest" if rendering.kind == "classes" else "bilinear",
                     reproject_method="nearest" if rendering.kind == "classes" else "bilinear",
                 )
-        read_bands.append(_scaled(image.array[0], band))
+        read_bands += [_scaled(image.array[place], band) for place, band in enumerate(bands)]
     data = _combined(rendering, read_bands)
     return None if data.mask.all() else _picture(rendering, data, limits, colormap)
+
+
+def _by_file(rendering: Rendering) -> list[list[Band]]:
+    """The bands in their order, those of one file together: it is opened and decoded once."""
+    return [list(bands) for _, bands in groupby(rendering.bands, key=lambda band: band.asset)]
 
 
 @cache
@@ -232,21 +238,21 @@ def value_at(
 ) -> tuple[float | None, ...]:
     """The value of each band at a point, of an index its own; None where there is none."""
     found: list[Any] = []
-    for band in rendering.bands:
-        with _straight(opened(band)) as dataset:
+    for bands in _by_file(rendering):
+        with _straight(opened(bands[0])) as dataset:
             _crs(dataset, rendering)
             try:
-                with _understood(band):
+                with _understood(bands[0]):
                     seen = point(
                         dataset,
                         (longitude, latitude),
-                        indexes=[band.number],
+                        indexes=[band.number for band in bands],
                         coord_crs=_DEGREES,
-                        nodata=_nodata(band, dataset),
+                        nodata=_nodata(bands[0], dataset),
                     )
             except _Outside:
                 return (None,) * (1 if rendering.index else len(rendering.bands))
-        found.append(_scaled(seen.array.reshape(1, 1), band))
+        found += [_scaled(seen.array[i].reshape(1, 1), band) for i, band in enumerate(bands)]
     data = _combined(rendering, found)
     return tuple(
         None if hidden else float(number)
@@ -318,7 +324,12 @@ def _overlaps(
 
 
 def _nodata(band: Band, dataset: Any) -> float | None:
-    return band.nodata if band.nodata is not None else dataset.nodata
+    """The number that stands for no value; of floating-point numbers NaN where none is said."""
+    if band.nodata is not None:
+        return band.nodata
+    if dataset.nodata is None and dataset.dtypes[band.number - 1].startswith("float"):
+        return math.nan
+    return cast("float | None", dataset.nodata)
 
 
 def _scaled(array: Any, band: Band) -> Any:

@@ -40,7 +40,7 @@ SECONDS = 30.0
 _T = TypeVar("_T")
 
 _KEPT_BYTES = 64 * 1024 * 1024
-_KEPT_SECONDS = 300.0
+_KEPT_SECONDS = 30.0
 
 _GDAL = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -134,6 +134,20 @@ class Allowance:
                 self._waiting = None
 
 
+@dataclass(frozen=True)
+class Begun:
+    """How a file is when it is looked at.
+
+    :ivar size: bytes of the whole.
+    :ivar validator: another one when the file was written anew; empty: not told.
+    :ivar head: its first page, where that came with the rest.
+    """
+
+    size: int
+    validator: str = ""
+    head: bytes = b""
+
+
 class Source(Protocol):
     """A file of known size of which parts can be read. Its methods block."""
 
@@ -145,8 +159,8 @@ class Source(Protocol):
     def name(self) -> str:
         """For people."""
 
-    def begin(self, allowance: Allowance) -> tuple[int, bytes]:
-        """Bytes of the whole file, and its first page where that came with them."""
+    def begin(self, allowance: Allowance) -> Begun:
+        """How the file is now."""
 
     def read(self, start: int, length: int, allowance: Allowance) -> bytes:
         """``length`` bytes from ``start``; fewer only at the end of the file."""
@@ -157,6 +171,7 @@ class _Kept:
     """What is known of one file."""
 
     size: int
+    validator: str
     since: float
     pages: OrderedDict[int, bytes] = field(default_factory=OrderedDict)
 
@@ -172,19 +187,23 @@ class Pages:
         self._lock = threading.Lock()
 
     def size(self, source: Source, allowance: Allowance) -> int:
-        """Bytes of a file; asked again when what is kept of it is old."""
+        """Bytes of a file; looked at again after a while, as it may have been written anew."""
         with self._lock:
             kept = self._files.get(source.key)
             if kept is not None and time.monotonic() - kept.since < self._seconds:
                 self._files.move_to_end(source.key)
                 return kept.size
-        size, head = source.begin(allowance)
+        begun = source.begin(allowance)
         with self._lock:
-            self._drop(source.key)
-            self._files[source.key] = _Kept(size, time.monotonic())
-        if len(head) == min(PAGE, size):
-            self._keep(source.key, {0: head})
-        return size
+            kept = self._files.get(source.key)
+            if kept is None or (kept.size, kept.validator) != (begun.size, begun.validator):
+                self._drop(source.key)
+                kept = _Kept(begun.size, begun.validator, 0.0)
+                self._files[source.key] = kept
+            kept.since = time.monotonic()
+        if len(begun.head) == min(PAGE, begun.size):
+            self._keep(source.key, {0: begun.head})
+        return begun.size
 
     def read(self, source: Source, start: int, length: int, allowance: Allowance) -> bytes:
         """Bytes of a file; the pages that are missing are read in as few requests as there are
@@ -213,6 +232,12 @@ class Pages:
             self._keep(source.key, got)
         joined = b"".join(have[number] for number in range(first, last + 1))
         return joined[start - first * PAGE : end - first * PAGE]
+
+    def clear(self) -> None:
+        """Forget everything that was read."""
+        with self._lock:
+            for key in list(self._files):
+                self._drop(key)
 
     def _keep(self, key: str, pages: dict[int, bytes]) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ hangs would hold up the map.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,9 +29,10 @@ from cscale_core.errors import (
     UpstreamError,
 )
 from cscale_core.http import Egress, explained, open_response, origin
+from cscale_core.ingest.download import validator
 from cscale_core.ingest.unsigned import unsigned
 from cscale_core.site import Site
-from cscale_core.tiles.ranges import PAGE, Allowance, Source
+from cscale_core.tiles.ranges import PAGE, Allowance, Begun, Source
 
 if TYPE_CHECKING:
     from cscale_core.objects import ObjectStore
@@ -53,10 +55,11 @@ class ObjectSource:
     def name(self) -> str:
         return self.address.s3
 
-    def begin(self, allowance: Allowance) -> tuple[int, bytes]:
-        """Bytes of the object."""
+    def begin(self, allowance: Allowance) -> Begun:
+        """How the object is now."""
         allowance.spend(0)
-        return self.store.head(self.address).size, b""
+        head = self.store.head(self.address)
+        return Begun(head.size, head.etag)
 
     def read(self, start: int, length: int, allowance: Allowance) -> bytes:
         """Bytes of the object."""
@@ -78,30 +81,30 @@ class HttpSource:
 
     @property
     def key(self) -> str:
-        return unsigned(self.url)
+        # Of a signed address only a part may be shown, and several files may share that part.
+        return hashlib.sha256(self.url.encode()).hexdigest()
 
     @property
     def name(self) -> str:
         return unsigned(self.url)
 
-    def begin(self, allowance: Allowance) -> tuple[int, bytes]:
-        """Bytes of the file, which its first page tells."""
-        _, size, data = self._asked(0, PAGE, allowance)
-        return size, data
+    def begin(self, allowance: Allowance) -> Begun:
+        """How the file is now, which its first page tells."""
+        return self._asked(0, PAGE, allowance)[1]
 
     def read(self, start: int, length: int, allowance: Allowance) -> bytes:
         """Bytes of the file."""
-        begun, _, data = self._asked(start, length, allowance)
-        if begun != start:
+        place, part = self._asked(start, length, allowance)
+        if place != start:
             raise UpstreamError(f"{self._host} gave another part of the file.", retryable=True)
-        return data
+        return part.head
 
     @property
     def _host(self) -> str:
         return origin(self.url)[1]
 
-    def _asked(self, start: int, length: int, allowance: Allowance) -> tuple[int, int, bytes]:
-        """Where the part begins that was given, bytes of the whole file, and the part."""
+    def _asked(self, start: int, length: int, allowance: Allowance) -> tuple[int, Begun]:
+        """Where the part begins that was given, and how the file is, with the part."""
         seconds = allowance.spend(length)
         asked = self._part(start, length)
         try:
@@ -111,7 +114,7 @@ class HttpSource:
             raise UpstreamError("The server is stopping.", retryable=True) from error
         return allowance.wait(future, seconds)
 
-    async def _part(self, start: int, length: int) -> tuple[int, int, bytes]:
+    async def _part(self, start: int, length: int) -> tuple[int, Begun]:
         headers = {
             "Accept-Encoding": "identity",
             "Range": f"bytes={start}-{start + length - 1}",
@@ -132,7 +135,7 @@ class HttpSource:
             raise explained(error, self.url) from error
         except httpx.InvalidURL as error:
             raise Forbidden("An address that is not valid was not asked.") from error
-        return int(match[1]), int(match[3]), data
+        return int(match[1]), Begun(int(match[3]), validator(response.headers), data)
 
     def _refused(self, status: int) -> CScaleError:
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.GONE):

@@ -56,11 +56,6 @@ def parsed(layer: str) -> ItemLayer | JobLayer | ObjectLayer:
     raise NotFound(f"There is no layer {layer[:200]}.")
 
 
-def job_layer(job: str, item: str) -> str:
-    """The name of a result item of a job."""
-    return f"job|{quote(job, safe='')}|{quote(item, safe='')}"
-
-
 def object_layer(bucket: str, key: str) -> str:
     """The name of an object in a bucket."""
     return f"object|{quote(bucket, safe='')}|{quote(key, safe='')}"

@@ -85,7 +85,6 @@ class _Layer:
 class _Prepared:
     """A rendering of which all is known, and the range of its values."""
 
-    layer: _Layer
     rendering: Rendering
     limits: tuple[Limits, ...]
     colormap: str
@@ -118,10 +117,12 @@ class Layers:
         self._loop = asyncio.get_running_loop()
         self._layers: _Recent[_Layer] = _Recent()
         self._prepared: _Recent[_Prepared] = _Recent()
+        self._renewing = asyncio.Lock()
 
     async def close(self) -> None:
         """Let the threads end; what they read is given up by those who asked."""
         self._workers.shutdown(wait=False, cancel_futures=True)
+        self._pages.clear()
 
     # -- what the routes ask -------------------------------------------------------------------
 
@@ -158,9 +159,8 @@ class Layers:
         :param address: of the layers, without a slash at the end.
         """
         prepared = await self._prepare(name, show, style)
-        place = await self._reading(
-            prepared.layer, lambda opened: drawing.placed(prepared.rendering, opened)
-        )
+        place = await self._reading(name, lambda opened: drawing.placed(prepared.rendering, opened))
+        layer = await self._layer(name)
         query = {"show": prepared.rendering.id}
         if prepared.limits:
             query["rescale"] = ";".join(f"{low!r},{high!r}" for low, high in prepared.limits)
@@ -168,7 +168,7 @@ class Layers:
             query["colormap"] = prepared.colormap
         template = f"{address}/{quote(name, safe='')}/tiles/{{z}}/{{x}}/{{y}}?{urlencode(query)}"
         return TileJson(
-            name=f"{prepared.layer.title}: {prepared.rendering.title}",
+            name=f"{layer.title}: {prepared.rendering.title}",
             tiles=[template],
             bounds=place.bounds,
             minzoom=place.min_zoom,
@@ -182,7 +182,7 @@ class Layers:
         drawing.tile_bounds(*place)
         prepared = await self._prepare(name, show, style)
         return await self._reading(
-            prepared.layer,
+            name,
             lambda opened: (
                 drawing.tile(
                     prepared.rendering, prepared.limits, prepared.colormap, place, opened, size=size
@@ -282,11 +282,11 @@ class Layers:
             settled = drawing.settled(chosen, opened)
             return settled, drawing.limits_of(settled, style, opened)
 
-        rendering, limits = await self._reading(layer, read)
+        rendering, limits = await self._reading(layer.name, read)
         colormap = ""
         if rendering.kind == "values":
             colormap = colormap_of(rendering, limits, style.colormap)
-        prepared = _Prepared(layer, rendering, limits, colormap)
+        prepared = _Prepared(rendering, limits, colormap)
         self._prepared.put(key, prepared)
         return prepared
 
@@ -297,7 +297,7 @@ class Layers:
             settled = drawing.settled(rendering, opened)
             return settled, drawing.value_at(settled, longitude, latitude, opened)
 
-        shown, values = await self._reading(layer, read)
+        shown, values = await self._reading(layer.name, read)
         names = [shown.title] if shown.index else [band.title for band in shown.bands]
         units = [""] if shown.index else [band.unit for band in shown.bands]
         return PointAnswer(
@@ -311,15 +311,23 @@ class Layers:
 
     # -- reading -------------------------------------------------------------------------------
 
-    async def _reading(self, layer: _Layer, use: Callable[[drawing.Open], _T]) -> _T:
+    async def _reading(self, name: str, use: Callable[[drawing.Open], _T]) -> _T:
         """What ``use`` makes of the files, in a thread that ends when nobody waits for it."""
+        layer = await self._layer(name)
         try:
             return await self._read(layer, use)
         except LoginRequired:
-            if not isinstance(parsed(layer.name), JobLayer):
+            if not isinstance(parsed(name), JobLayer):
                 raise
-        # The links of a job's results end; they are asked for once more.
-        return await self._read(await self._layer(layer.name, anew=True), use)
+        return await self._read(await self._renewed(layer), use)
+
+    async def _renewed(self, used: _Layer) -> _Layer:
+        """A job's result with links that work: asked for once, however many tiles need it."""
+        async with self._renewing:
+            kept = self._layers.get(used.name)
+            if kept is not None and kept is not used:
+                return kept
+            return await self._layer(used.name, anew=True)
 
     async def _read(self, layer: _Layer, use: Callable[[drawing.Open], _T]) -> _T:
         allowance = Allowance()

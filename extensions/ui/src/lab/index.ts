@@ -15,6 +15,7 @@ import { IStateDB } from "@jupyterlab/statedb";
 import { ITranslator, nullTranslator } from "@jupyterlab/translation";
 import { DEFAULT_PREFERENCES, type Host } from "../host";
 import type { Keeper } from "../state/memory";
+import { offerHost } from "../state/hosts";
 import { createStore } from "../state/store";
 import type { Transport } from "../transport/transport";
 import { tellEndedJobs } from "./ended-jobs";
@@ -25,7 +26,8 @@ import { readPreferences } from "./preferences";
 import { labTransport } from "./transport";
 
 const PLUGIN = "cscale-panel:panel";
-const STATE = "cscale-panel:state";
+// Not in the tracker's namespace: what restores a tracker removes what is no widget of it.
+const STATE = "cscale:state";
 
 /** Names of commands; `cscale:open` takes `{view}`. */
 const OPEN = "cscale:open";
@@ -59,6 +61,7 @@ function activate(
     notify: null, // ended jobs are told below, whether a panel is open or not
   };
   const transport = labTransport(app.serviceManager);
+  offerHost(transport.server, host);
   if (settings) {
     void settings.load(PLUGIN).then((loaded) => {
       const read = () => preferences.set(readPreferences(loaded.composite));

@@ -95,6 +95,8 @@ function* seen(outlines: Iterable<Outline>, { world, left, top, size, copies }: 
 export class Footprints {
   readonly layer: CanvasLayer;
   readonly markLayer: CanvasLayer;
+  /** Whether a density is shown instead of outlines. */
+  dense = false;
   private outlines: Outline[] = [];
   private byRef = new Map<string, Outline>();
   private known = new Map<string, Outline | null>();
@@ -143,7 +145,8 @@ export class Footprints {
   private paint(context: CanvasRenderingContext2D, painted: Painted): void {
     const inView = [...seen(this.outlines, painted)];
     const { footprint } = this.colours();
-    if (inView.length > MOST_DRAWN) {
+    this.dense = inView.length > MOST_DRAWN;
+    if (this.dense) {
       this.paintDensity(context, painted, inView);
       return;
     }

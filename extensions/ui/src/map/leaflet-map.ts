@@ -189,7 +189,9 @@ class LeafletMap implements MapPort {
     const look = () => {
       waiting = false;
       events.pointed?.(place && [place.lng, place.lat]);
-      const ref = place && !this.drawing.active ? (this.footprints.at([place.lng, place.lat])[0] ?? null) : null;
+      // Of a density no single outline is meant, and none while the map is moved.
+      const still = !this.drawing.active && !this.footprints.dense && !(map.dragging as L.Handler & { moving(): boolean }).moving();
+      const ref = place && still ? (this.footprints.at([place.lng, place.lat])[0] ?? null) : null;
       if (ref !== over) events.hovered((over = ref));
       if (!this.drawing.active) this.element.style.cursor = ref ? "pointer" : "";
     };

@@ -7,6 +7,7 @@ import { apiOf, type Api } from "../api/client";
 import type { Host } from "../host";
 import type { Transport } from "../transport/transport";
 import type { ViewId } from "../views/view";
+import { hostFor } from "./hosts";
 import { JobsFeed } from "./jobs";
 import { Memory } from "./memory";
 import { createStore, type Store } from "./store";
@@ -63,7 +64,7 @@ export function sessionFor(transport: Transport, host: Host): Promise<Session> {
   const sessions = (page[SESSIONS] ??= new Map());
   let session = sessions.get(transport.server);
   if (!session) {
-    session = createSession(transport, host);
+    session = createSession(transport, hostFor(transport.server, host));
     sessions.set(transport.server, session);
   }
   return session;

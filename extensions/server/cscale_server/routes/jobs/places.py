@@ -8,7 +8,15 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from cscale_core.jobs.model import JobSpec
-from cscale_server.job_models import BackendList, Estimate, Faults, Script, SparkSize, SparkSizes
+from cscale_server.job_models import (
+    BackendEntry,
+    BackendList,
+    Estimate,
+    Faults,
+    Script,
+    SparkSize,
+    SparkSizes,
+)
 from cscale_server.routes.base import CScaleHandler
 from cscale_server.routes.table import UPSTREAM, Operation, Route
 
@@ -21,7 +29,8 @@ class BackendsHandler(CScaleHandler):
     @authorized
     async def get(self) -> None:
         jobs = (await self.extension.backend()).jobs
-        self.answer(BackendList(backends=await jobs.backends()))
+        states, listed = await jobs.backends(), (await jobs.changes()).jobs
+        self.answer(BackendList(backends=[BackendEntry.of(state, listed) for state in states]))
 
 
 class EstimateHandler(CScaleHandler):

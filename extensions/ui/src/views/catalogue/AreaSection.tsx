@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { IconButton } from "../../design/controls";
 import { Menu } from "../../design/menu";
 import { useTranslation } from "../../i18n";
-import { areaBox, boxText, isRectangle, rectangle, squareKilometres } from "../../map/geo";
+import { areaBox, boxText, isRectangle, parseArea, rectangle, squareKilometres } from "../../map/geo";
 import { useSession, useStore } from "../../state/hooks";
 import { AreaDialog } from "./AreaDialog";
 import { Section } from "./SearchForm";
@@ -93,7 +93,6 @@ function upload(trans: Trans, session: Session): void {
       session.say(trans.__("%1 is larger than 5 MB: simplify it first.", file.name), "error");
       return;
     }
-    const { parseArea } = await import("../../map/geo");
     try {
       const area = parseArea(await file.text());
       session.area.set(area);

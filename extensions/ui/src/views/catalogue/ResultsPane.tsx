@@ -1,6 +1,6 @@
 /** What was found: an honest count, and the list. */
 
-import { useMemo } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import { Button } from "../../design/controls";
 import { Empty, ProblemNote } from "../../design/feedback";
 import { Icon } from "../../design/icons";
@@ -28,6 +28,8 @@ export function ResultsPane() {
   const visible = useMemo(() => inWindow(items, window), [items, window]);
   const hovered = useStore(ui.hovered);
   const pointed = useStore(ui.pointed);
+  // What was under the pointer is not any more, when the list goes.
+  useEffect(() => () => ui.hovered.set(null), [ui]);
   const selection = useStore(session.selection);
   const selected = useMemo(() => new Set(selection), [selection]);
 
@@ -114,7 +116,10 @@ export function ResultsPane() {
             active={hovered}
             reveal={pointed}
             onActive={(ref) => ui.hovered.set(ref)}
-            onOpen={({ ref }) => ui.open.set(ref)}
+            onOpen={({ ref }) => {
+              ui.hovered.set(null);
+              ui.open.set(ref);
+            }}
             onToggle={({ ref }) => toggleSelected(session, ref)}
             isSelected={({ ref }) => selected.has(ref)}
             onHover={(item) => ui.hovered.set(item?.ref ?? null)}
