@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { asProblem, type ApiProblem } from "../../api/problem";
-import type { BackendState } from "../../api/schema";
+import type { BackendEntry } from "../../api/schema";
 import { Button, Checkbox } from "../../design/controls";
 import { Dialog } from "../../design/dialog";
 import { Badge, Note, ProblemNote, Waiting } from "../../design/feedback";
@@ -11,7 +11,7 @@ import { useTranslation } from "../../i18n";
 import { useAsked, useSession, useStore } from "../../state/hooks";
 import { engineName } from "./words";
 
-type Engine = BackendState["engine"];
+type Engine = BackendEntry["engine"];
 
 /** An engine and a back end of it. */
 export interface Place {
@@ -30,7 +30,7 @@ export function PlaceChoice({ engines, chosen, onChoose }: PlaceChoiceProps) {
   const session = useSession();
   const asked = useAsked([session], (signal) => session.api.get("/jobs/backends", { signal }));
   const jobs = useStore(session.jobs.state, (state) => state.jobs);
-  const [login, setLogin] = useState<BackendState | null>(null);
+  const [login, setLogin] = useState<BackendEntry | null>(null);
   const places = (asked.value?.backends ?? []).filter(({ engine, limits = {} }) => engines.includes(engine) && !("connect" in limits));
   const wanted = engines.join(" ");
   useEffect(() => {
@@ -104,7 +104,7 @@ export function PlaceChoice({ engines, chosen, onChoose }: PlaceChoiceProps) {
 const ASK_AGAIN = 2500;
 
 /** Signing in at a back end by a code. */
-function LoginDialog({ place, onClose }: { place: BackendState; onClose: () => void }) {
+function LoginDialog({ place, onClose }: { place: BackendEntry; onClose: () => void }) {
   const trans = useTranslation();
   const { api } = useSession();
   const path = { backend: place.id };
