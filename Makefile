@@ -73,4 +73,4 @@ bench: setup  ## every benchmark, tables on the terminal
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache extensions/ui/node_modules \
-	  extensions/ui/labextension extensions/widget/cscale_widget/static
+	  extensions/ui/labextension extensions/ui/cscale_ui/static

@@ -17,16 +17,18 @@ PACKAGES = {
     "cscale_server": ROOT / "extensions/server/cscale_server",
     "cscale_openeo": ROOT / "extensions/openeo/cscale_openeo",
     "cscale_mqs": ROOT / "extensions/mqs/cscale_mqs",
+    "cscale_ui": ROOT / "extensions/ui/cscale_ui",
     "cscale_widget": ROOT / "extensions/widget/cscale_widget",
     "cscale_cli": ROOT / "extensions/cli/cscale_cli",
 }
 # What each package may import of the others.
 ALLOWED = {
     "cscale_core": set(),
-    "cscale_server": {"cscale_core"},
+    "cscale_ui": set(),
+    "cscale_server": {"cscale_core", "cscale_ui"},
     "cscale_openeo": {"cscale_core"},
     "cscale_mqs": {"cscale_core"},
-    "cscale_widget": {"cscale_core"},
+    "cscale_widget": {"cscale_core", "cscale_ui"},
     "cscale_hub": {
         "cscale_core.backends",
         "cscale_core.clusters",

@@ -9,6 +9,7 @@ export default defineConfig({
     alias: {
       "generated:styles": here("test/generated/styles.ts"),
       "generated:basemap": here("test/generated/basemap.ts"),
+      "generated:panel": here("test/generated/panel.ts"),
     },
   },
   test: {

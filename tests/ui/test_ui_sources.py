@@ -1,12 +1,12 @@
-"""The panel's own tests and types, and what may and may not be in its bundles."""
+"""The panel's own tests and types, and what may and may not be in what is built."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
 import subprocess
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 UI = ROOT / "extensions/ui"
 LARGEST = 1_000_000
+LARGEST_SHELL = 30_000
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -58,18 +59,24 @@ def test_lock_names_no_registry() -> None:
 
 
 def bundles() -> list[Path]:
-    found = [*(UI / "labextension/static").glob("*.js")]
-    found += (ROOT / "extensions/widget/cscale_widget/static").glob("*.js")
-    assert len(found) >= 3, "the panel is not built: pip install -e . does it"
+    found = [*(UI / "labextension/static").glob("*.js"), *(UI / "cscale_ui/static").glob("*.js")]
+    assert len(found) == 3, "the panel is not built: pip install -e . does it"
     return found
 
 
-def test_bundles_are_small() -> None:
-    sizes: Counter[Path] = Counter()
-    for path in bundles():
-        sizes[path.parent] += path.stat().st_size
-    assert sizes
-    assert max(sizes.values()) < LARGEST
+def test_all_that_is_built_is_below_a_megabyte() -> None:
+    assert sum(path.stat().st_size for path in bundles()) < LARGEST
+
+
+def test_jupyterlab_loads_only_its_shell_at_start() -> None:
+    """The panel's module follows, from the user's server, when the panel is first shown."""
+    shell = [path for path in bundles() if path.parent.parent.name == "labextension"]
+    assert sum(path.stat().st_size for path in shell) < LARGEST_SHELL
+    text = "".join(path.read_text(encoding="utf-8") for path in shell)
+    assert "static/cscale/panel.js" in text
+    # Browsers keep the module for as long as its address names the same version.
+    module = (UI / "cscale_ui/static/panel.js").read_bytes()
+    assert hashlib.sha256(module).hexdigest()[:16] in text
 
 
 def test_bundles_load_nothing_from_elsewhere() -> None:

@@ -33,6 +33,7 @@ from cscale_server.problems import NotConfigured
 from cscale_server.reports import JobReports
 from cscale_server.routes import handlers, pages
 from cscale_server.sharing.telling import Telling
+from cscale_ui import STATIC
 
 CONTENTS_MANAGER = "cscale_server.contents.BucketContentsManager"
 ACTIVITY_SETTING = "cscale_last_activity"
@@ -45,6 +46,7 @@ class CScaleExtension(ExtensionApp):
     """C-SCALE Hub in the user's server."""
 
     name = "cscale"
+    static_paths = (str(STATIC),)
 
     backend_class = Type(
         Backend,

@@ -1,6 +1,6 @@
-// Builds the panel twice from the same sources:
-//   labextension/                          the JupyterLab extension, prebuilt
-//   ../widget/cscale_widget/static/        the anywidget, one module
+// Builds the panel:
+//   cscale_ui/static/    the panel, one module, which is the anywidget, too
+//   labextension/        the JupyterLab extension, prebuilt; it loads that module from the server
 // With --watch, again after every change.
 
 import { createHash } from "node:crypto";
@@ -13,17 +13,22 @@ import { sharedModules } from "./shared-modules.mjs";
 
 const here = join(dirname(fileURLToPath(import.meta.url)), "..");
 const LAB = join(here, "labextension");
-const WIDGET = join(here, "../widget/cscale_widget/static");
-const LARGEST = 1_000_000; // bytes of a bundle: a page loads one of them
+const PANEL = join(here, "cscale_ui/static");
+const LARGEST = 1_000_000; // bytes of all together
 const watching = process.argv.includes("--watch");
 const about = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));
 
-/** Modules that are made here: the stylesheet as text, and the basemap. */
+let version = ""; // of the panel's module, when that is built
+
+/** Modules that are made here: the stylesheet as text, the basemap, and which panel it is. */
 const generated = {
   name: "generated",
   setup(build) {
     build.onResolve({ filter: /^generated:/ }, ({ path }) => ({ path, namespace: "generated" }));
     build.onLoad({ filter: /basemap$/, namespace: "generated" }, () => ({ contents: basemap() }));
+    build.onLoad({ filter: /panel$/, namespace: "generated" }, () => ({
+      contents: `export const VERSION = ${JSON.stringify(version)};`,
+    }));
     build.onLoad({ filter: /styles$/, namespace: "generated" }, async () => {
       const { outputFiles, metafile } = await esbuild.build({
         entryPoints: [join(here, "src/styles.css")],
@@ -64,14 +69,12 @@ const lab = {
   entryPoints: { extension: "src/lab/index.ts" },
   outdir: join(LAB, "static"),
   entryNames: "[name]-[hash]",
-  chunkNames: "[name]-[hash]",
-  splitting: true,
   plugins: [sharedModules(used), generated, { name: "labextension", setup: (build) => build.onEnd(writeLabextension) }],
 };
-const widget = {
+const panel = {
   ...common,
-  entryPoints: { panel: "src/widget/index.ts" },
-  outdir: WIDGET,
+  entryPoints: { panel: "src/index.ts" },
+  outdir: PANEL,
   plugins: [generated],
 };
 
@@ -84,7 +87,7 @@ function writeLabextension({ metafile, errors }) {
     .replaceAll("SHARED", JSON.stringify([...used].sort()))
     .replaceAll("ENTRY", JSON.stringify(`./${entry.split("/").at(-1)}`));
   const script = esbuild.transformSync(container, { minify: true }).code;
-  const file = `static/remoteEntry.${createHash("sha256").update(script).digest("hex").slice(0, 16)}.js`;
+  const file = `static/remoteEntry.${digest(script)}.js`;
   writeFileSync(join(LAB, file), script);
   const { name, version, description, license } = about;
   const jupyterlab = { extension: true, schemaDir: "schema", _build: { load: file, extension: "./extension" } };
@@ -102,23 +105,28 @@ function writeLabextension({ metafile, errors }) {
   );
 }
 
+function digest(made) {
+  return createHash("sha256").update(made).digest("hex").slice(0, 16);
+}
+
 function size({ metafile }) {
   return Object.values(metafile.outputs).reduce((sum, made) => sum + made.bytes, 0);
 }
 
-for (const folder of [LAB, WIDGET]) {
+for (const folder of [LAB, PANEL]) {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
 }
 if (watching) {
-  for (const bundle of [lab, widget]) await (await esbuild.context(bundle)).watch();
+  for (const bundle of [panel, lab]) await (await esbuild.context(bundle)).watch();
   console.log("The panel is built again after every change.");
 } else {
-  const made = await Promise.all([lab, widget].map((bundle) => esbuild.build(bundle)));
-  const bytes = made.map(size);
-  console.log(`The panel is built: ${bytes[0]} bytes for JupyterLab, ${bytes[1]} bytes for notebooks.`);
-  if (Math.max(...bytes) > LARGEST) {
-    console.error(`One is larger than ${LARGEST} bytes: look for a dependency that is too large.`);
+  const bytes = [size(await esbuild.build(panel))];
+  version = digest(readFileSync(join(PANEL, "panel.js")));
+  bytes.push(size(await esbuild.build(lab)));
+  console.log(`The panel is built: ${bytes[0]} bytes, and ${bytes[1]} bytes for JupyterLab to load it.`);
+  if (bytes[0] + bytes[1] > LARGEST) {
+    console.error(`Together that is more than ${LARGEST} bytes: look for a dependency that is too large.`);
     process.exit(1);
   }
 }

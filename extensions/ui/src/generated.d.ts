@@ -13,3 +13,8 @@ declare module "generated:basemap" {
   /** Name, west, south, east, north. */
   export const COUNTRIES: [string, number, number, number, number][];
 }
+
+declare module "generated:panel" {
+  /** Changes when the module of the panel does; empty while it is built after every change. */
+  export const VERSION: string;
+}

@@ -1,7 +1,9 @@
-/** What the panel is to those who mount it. */
+/**
+ * The panel as one module. A notebook cell is given its text, and shows what it has as default (an
+ * anywidget); JupyterLab loads it from the user's server when the panel is first shown.
+ */
 
 export { mount, type MountOptions, type Panel } from "./mount";
-export type { CodeCell, Host, Preferences } from "./host";
-export { DEFAULT_PREFERENCES } from "./host";
-export type { Transport, Request, JobEvent } from "./transport/transport";
-export type { Session } from "./state/session";
+export { sessionFor, type Session } from "./state/session";
+export { openJob } from "./views/jobs/ui-state";
+export { default } from "./widget";

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 import anywidget
 import traitlets
 
+from cscale_ui import MODULE
 from cscale_widget.bridge import Bridge, server_of_this_kernel
 from cscale_widget.showing import to_leafmap
 
-_MODULE = Path(__file__).parent / "static" / "panel.js"
 _SMALLEST = 240
 
 View = Literal["catalogue", "staging", "jobs", "storage", "shared"]
@@ -30,7 +29,7 @@ class Panel(anywidget.AnyWidget):  # type: ignore[misc]
         :meth:`cscale_core.client.Workspace.item` takes them.
     """
 
-    _esm = _MODULE
+    _esm = MODULE
 
     server = traitlets.Unicode(help="Names the server that is asked.").tag(sync=True)
     height = traitlets.Int(640, min=_SMALLEST, help="In pixels.").tag(sync=True)

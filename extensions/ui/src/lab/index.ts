@@ -21,6 +21,7 @@ import type { Transport } from "../transport/transport";
 import { tellEndedJobs } from "./ended-jobs";
 import { panelIcon } from "./icon";
 import { codeInserter } from "./insert-code";
+import { panelModule } from "./panel-module";
 import { PanelWidget } from "./panel-widget";
 import { readPreferences } from "./preferences";
 import { labTransport } from "./transport";
@@ -121,7 +122,7 @@ function activate(
 
 /** Open a job's details; the panel's code is loaded when it is first wanted. */
 async function showJob(transport: Transport, host: Host, job: string): Promise<void> {
-  const [{ sessionFor }, { openJob }] = await Promise.all([import("../state/session"), import("../views/jobs/ui-state")]);
+  const { sessionFor, openJob } = await panelModule(transport.server);
   openJob(await sessionFor(transport, host), job);
 }
 
