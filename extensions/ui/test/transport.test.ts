@@ -7,15 +7,20 @@ import { FakeServer, problem, stream } from "./fake-server";
 
 class FakeComm implements Comm {
   readonly sent: Record<string, unknown>[] = [];
+  private readonly ends = new Set<(content: unknown, buffers: DataView[]) => void>();
   private readonly heard = new Set<(content: unknown, buffers: DataView[]) => void>();
   send(content: unknown): void {
     this.sent.push(content as Record<string, unknown>);
   }
-  on(_: "msg:custom", heard: (content: unknown, buffers: DataView[]) => void): void {
-    this.heard.add(heard);
+  on(event: "msg:custom" | "comm_live_update", heard: (content: unknown, buffers: DataView[]) => void): void {
+    (event === "msg:custom" ? this.heard : this.ends).add(heard);
   }
   off(_: "msg:custom", heard: (content: unknown, buffers: DataView[]) => void): void {
     this.heard.delete(heard);
+  }
+  /** The page finds the comm changed: the kernel was restarted, or the connection is back. */
+  change(): void {
+    for (const ended of this.ends) ended(null, []);
   }
   say(content: object, text?: string): void {
     const buffers = text === undefined ? [] : [new DataView(new TextEncoder().encode(text).buffer)];
@@ -91,5 +96,30 @@ describe("through the kernel", () => {
     await vi.waitFor(() => expect(comm.sent).toHaveLength(1));
     comm.say({ type: "failed", id: comm.sent[0]?.id, message: "refused" });
     await expect(answer).rejects.toBeInstanceOf(TypeError);
+  });
+  it("says that the kernel has ended, when it was restarted or does not answer any more", async () => {
+    vi.useFakeTimers();
+    try {
+      const comm = new FakeComm();
+      const transport = commTransport(comm, "k");
+      const cut = expect(transport.send("x")).rejects.toMatchObject({ code: "kernel_ended" });
+      await vi.advanceTimersByTimeAsync(0);
+      comm.change();
+      await cut;
+      const unheard = expect(transport.send("y")).rejects.toMatchObject({ code: "kernel_ended", hint: expect.stringMatching(/run the cell again/i) });
+      await vi.advanceTimersByTimeAsync(60_000);
+      await unheard;
+      // It was the connection only: the kernel answers, and may take its time.
+      const answer = transport.send("z");
+      await vi.advanceTimersByTimeAsync(0);
+      comm.say({ type: "head", id: comm.sent.at(-1)?.id, status: 204, headers: {} });
+      expect((await answer).status).toBe(204);
+      const slow = transport.send("slow");
+      await vi.advanceTimersByTimeAsync(60_000);
+      comm.say({ type: "head", id: comm.sent.at(-1)?.id, status: 204, headers: {} });
+      expect((await slow).status).toBe(204);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });

@@ -1,12 +1,13 @@
 /**
  * The panel in JupyterLab: a view in the left side bar and one in the main area, a card in the
- * launcher, commands, settings, and word of jobs that have ended.
+ * launcher, commands, settings, and word of jobs that have ended. Notebook 7, whose main area is one
+ * document, has the side bar; Voila, which loads this, too, has only the panels of its cells.
  *
  * What is here is loaded when JupyterLab starts, so it is small; the panel itself follows when it
  * is first shown.
  */
 
-import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from "@jupyterlab/application";
+import { ILabShell, ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from "@jupyterlab/application";
 import { ICommandPalette, MainAreaWidget, WidgetTracker } from "@jupyterlab/apputils";
 import { ILauncher } from "@jupyterlab/launcher";
 import { INotebookTracker } from "@jupyterlab/notebook";
@@ -14,7 +15,7 @@ import { ISettingRegistry } from "@jupyterlab/settingregistry";
 import { IStateDB } from "@jupyterlab/statedb";
 import { ITranslator, nullTranslator } from "@jupyterlab/translation";
 import { DEFAULT_PREFERENCES, type Host } from "../host";
-import type { Keeper } from "../state/memory";
+import { browserKeeper, type Keeper } from "../state/memory";
 import { offerHost } from "../state/hosts";
 import { createStore } from "../state/store";
 import type { Transport } from "../transport/transport";
@@ -34,11 +35,17 @@ const STATE = "cscale:state";
 const OPEN = "cscale:open";
 const OPEN_SIDE = "cscale:open-side-panel";
 
-function keeperOf(state: IStateDB | null): Keeper {
+function keeperOf(state: IStateDB): Keeper {
   return {
-    load: async () => ((await state?.fetch(STATE)) ?? {}) as Record<string, unknown>,
-    save: async (kept) => void (await state?.save(STATE, kept as never)),
+    load: async () => ((await state.fetch(STATE)) ?? {}) as Record<string, unknown>,
+    save: async (kept) => void (await state.save(STATE, kept as never)),
   };
+}
+
+/** Opens files and folders of the server, where the application can. */
+function pathOpener({ commands }: JupyterFrontEnd): Host["openPath"] {
+  const command = ["filebrowser:open-path", "docmanager:open"].find((name) => commands.hasCommand(name));
+  return command ? async (path) => void (await commands.execute(command, { path })) : null;
 }
 
 function activate(
@@ -50,18 +57,24 @@ function activate(
   state: IStateDB | null,
   translator: ITranslator | null,
   restorer: ILayoutRestorer | null,
+  labShell: ILabShell | null,
 ): void {
+  // Voila's page: nothing here would be seen, and jobs that ended would be told to nobody.
+  if (!state) return;
   const trans = (translator ?? nullTranslator).load("cscale_panel");
   const preferences = createStore(DEFAULT_PREFERENCES);
+  const transport = labTransport(app.serviceManager);
   const host: Host = {
     translation: trans,
-    keeper: keeperOf(state),
+    // The state of Notebook 7 ends with the page.
+    keeper: labShell ? keeperOf(state) : browserKeeper(transport.server),
     preferences,
     insertCode: notebooks ? codeInserter(app, notebooks) : null,
-    openPath: async (path) => void (await app.commands.execute("filebrowser:open-path", { path })),
+    get openPath() {
+      return pathOpener(app); // its commands come with plugins that may be activated after this
+    },
     notify: null, // ended jobs are told below, whether a panel is open or not
   };
-  const transport = labTransport(app.serviceManager);
   offerHost(transport.server, host);
   if (settings) {
     void settings.load(PLUGIN).then((loaded) => {
@@ -77,6 +90,7 @@ function activate(
   side.title.caption = trans.__("C-SCALE: search, stage, compute, watch and see");
   app.shell.add(side, "left", { rank: 300, type: "C-SCALE" });
   restorer?.add(side, "cscale-side-panel");
+  const openSide = () => app.shell.activateById(side.id);
 
   const tracker = new WidgetTracker<MainAreaWidget<PanelWidget>>({ namespace: "cscale-panel" });
   app.commands.addCommand(OPEN, {
@@ -87,6 +101,11 @@ function activate(
       args: { type: "object", properties: { view: { type: "string", description: "The view that is shown." } } },
     },
     execute: async ({ view }) => {
+      if (!labShell) {
+        openSide();
+        if (typeof view === "string") await side.showView(view);
+        return side;
+      }
       let widget = tracker.currentWidget;
       if (!widget || widget.isDisposed) {
         const content = new PanelWidget(transport, host, "main");
@@ -108,7 +127,7 @@ function activate(
     label: trans.__("C-SCALE in the side bar"),
     icon: panelIcon,
     describedBy: { args: { type: "object", properties: {} } },
-    execute: () => app.shell.activateById(side.id),
+    execute: openSide,
   });
   for (const command of [OPEN, OPEN_SIDE]) palette?.addItem({ command, category: "C-SCALE" });
   launcher?.add({ command: OPEN, category: trans.__("C-SCALE"), rank: 0 });
@@ -138,6 +157,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     IStateDB,
     ITranslator,
     ILayoutRestorer,
+    ILabShell,
   ],
   activate,
 };

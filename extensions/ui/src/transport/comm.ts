@@ -6,14 +6,19 @@
  * `{type: "cancel", id}`; from it: `{type: "head", id, status, headers}`, `{type: "body", id}` with a
  * buffer, `{type: "end", id}`, `{type: "failed", id, message}`, `{type: "job", event}` and
  * `{type: "away"}`. `cscale_widget.bridge` is the other end.
+ *
+ * A kernel that was restarted knows nothing of the requests of the one before, nor of this comm: they
+ * fail. Whether it is that or only a lost connection is not told, so that the next request shows it.
  */
 
+import { ApiProblem } from "../api/problem";
 import { fetchInit, type JobEvent, type Request, type Transport } from "./transport";
 
 /** What is needed of an anywidget model. */
 export interface Comm {
   send(content: unknown, callbacks?: unknown, buffers?: ArrayBuffer[]): void;
   on(event: "msg:custom", heard: (content: unknown, buffers: DataView[]) => void): void;
+  on(event: "comm_live_update", heard: () => void): void;
   off(event: "msg:custom", heard: (content: unknown, buffers: DataView[]) => void): void;
 }
 
@@ -25,21 +30,38 @@ type Message =
   | { type: "away" };
 
 const NO_BODY = [204, 205, 304];
+/** Milliseconds that a kernel in doubt has to begin its answer. */
+const PATIENCE = 10_000;
+const kernelEnded = () =>
+  new ApiProblem(
+    {
+      code: "kernel_ended",
+      message: "The kernel of this notebook has ended or was restarted.",
+      hint: "Run the cell again: the panel opens where it was. Jobs go on.",
+    },
+    0,
+  );
 
 interface Pending {
   head(status: number, headers: Record<string, string>): void;
   body(piece: Uint8Array): void;
   end(): void;
-  failed(message: string): void;
+  failed(reason: Error): void;
 }
 
 export function commTransport(comm: Comm, server: string): Transport {
   const pending = new Map<number, Pending>();
   const listeners = new Set<{ heard: (event: JobEvent) => void; away: () => void }>();
   let next = 1;
+  let doubted = false;
 
+  comm.on("comm_live_update", () => {
+    doubted = true;
+    for (const request of [...pending.values()]) request.failed(kernelEnded());
+  });
   comm.on("msg:custom", (content, buffers) => {
     const message = content as Message;
+    doubted = false;
     if (message.type === "job") for (const { heard } of listeners) heard(message.event);
     else if (message.type === "away") for (const { away } of listeners) away();
     else {
@@ -49,7 +71,7 @@ export function commTransport(comm: Comm, server: string): Transport {
         const piece = buffers[0];
         if (piece) request?.body(new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength).slice());
       } else if (message.type === "end") request?.end();
-      else if (message.type === "failed") request?.failed(message.message);
+      else if (message.type === "failed") request?.failed(new TypeError(message.message));
     }
   });
 
@@ -62,7 +84,9 @@ export function commTransport(comm: Comm, server: string): Transport {
       const id = next++;
       return new Promise<Response>((resolve, reject) => {
         let into: ReadableStreamDefaultController<Uint8Array> | undefined;
+        const patience = doubted ? setTimeout(() => fail(kernelEnded()), PATIENCE) : undefined;
         const stop = () => {
+          clearTimeout(patience);
           request.signal?.removeEventListener("abort", abort);
           pending.delete(id);
         };
@@ -82,6 +106,7 @@ export function commTransport(comm: Comm, server: string): Transport {
         request.signal?.addEventListener("abort", abort);
         pending.set(id, {
           head(status, answered) {
+            clearTimeout(patience);
             const stream = new ReadableStream<Uint8Array>({ start: (controller) => void (into = controller), cancel });
             resolve(new Response(NO_BODY.includes(status) ? null : stream, { status, headers: answered }));
           },
@@ -90,14 +115,15 @@ export function commTransport(comm: Comm, server: string): Transport {
             stop();
             into?.close();
           },
-          failed: (message) => fail(new TypeError(message)),
+          failed: fail,
         });
         const query = request.query ?? {};
-        comm.send(
-          { type: "request", id, method, path, query, headers, body: typeof body === "string" ? body : null },
-          undefined,
-          buffers,
-        );
+        const content = { type: "request", id, method, path, query, headers, body: typeof body === "string" ? body : null };
+        try {
+          comm.send(content, undefined, buffers);
+        } catch {
+          fail(kernelEnded()); // what a page says of a comm that is closed
+        }
       });
     },
     listen(heard, away) {

@@ -24,6 +24,7 @@ export interface AnyModel extends Comm {
   set<K extends keyof Traits>(name: K, value: Traits[K]): void;
   save_changes(): void;
   on(event: "msg:custom", heard: (content: unknown, buffers: DataView[]) => void): void;
+  on(event: "comm_live_update", heard: () => void): void;
   on(event: `change:${keyof Traits}`, heard: () => void): void;
   off(event: "msg:custom", heard: (content: unknown, buffers: DataView[]) => void): void;
   off(event: `change:${keyof Traits}`, heard: () => void): void;
