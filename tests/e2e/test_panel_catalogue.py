@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from cscale_hub.local.archive import simulate
 from cscale_hub.local.lifecycle import Federation
 from tests.e2e.panel_pages import (
     ARGUMENTS,
     catalogue_tab,
+    empty_form,
+    keep_picture,
     lab_is_there,
     lab_page,
     open_panel,
@@ -26,22 +28,33 @@ from tests.e2e.panel_pages import (
 pytestmark = pytest.mark.browser
 
 USER = "aqua-manager"
+MOST_TABS = 80
 SLOW = 60_000
 """Milliseconds: other programs load the machine."""
 
 
 @pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
+def signed_in(chromium: str, federation: Federation) -> Iterator[Page]:
+    """JupyterLab, for all tests: signing in takes longer than most of them."""
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield running
-        running.close()
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        with lab_page(browser, federation, USER) as opened:
+            yield opened
+        browser.close()
 
 
 @pytest.fixture
-def page(browser: Browser, federation: Federation) -> Iterator[Page]:
-    with lab_page(browser, federation, USER) as opened:
-        yield opened
+def page(signed_in: Page) -> Page:
+    """The page in the light theme, with nothing filled in, selected or shown."""
+    signed_in.keyboard.press("Escape")  # a menu or dialog of a test that failed
+    use_theme(signed_in, "light")
+    panel = open_panel(signed_in)
+    empty_form(panel)
+    for name in ("Select none", "Take all pictures away"):
+        button = panel.get_by_role("button", name=name, exact=True)
+        if button.count():
+            button.click()
+    return signed_in
 
 
 def tiles(panel: Locator) -> Locator:
@@ -66,7 +79,7 @@ def test_search_compare_and_details_in_light_and_dark(page: Page, screenshots: P
         expect(panel.get_by_role("status", name="Loading the picture")).to_have_count(
             0, timeout=2 * SLOW
         )
-        page.screenshot(path=screenshots / f"panel-catalogue-compare-{theme}.png")
+        keep_picture(page, screenshots / f"panel-catalogue-compare-{theme}.png")
         panel.get_by_role("button", name="Take all pictures away").click()
         panel.get_by_role("button", name="Select none", exact=True).click()
         panel.get_by_role("option").nth(3).click()
@@ -74,13 +87,13 @@ def test_search_compare_and_details_in_light_and_dark(page: Page, screenshots: P
         expect(panel.locator(".cs-legend")).to_be_visible(timeout=SLOW)
         expect(tiles(panel).first).to_be_visible(timeout=2 * SLOW)
         assert serious_violations(page, "#cscale-panel") == []
-        page.screenshot(path=screenshots / f"panel-catalogue-item-{theme}.png")
+        keep_picture(page, screenshots / f"panel-catalogue-item-{theme}.png")
         panel.get_by_role("button", name="Take all pictures away").click()
         catalogue_tab(panel, "Search").click()
         expect(panel.get_by_text("Archive of site B").first).to_be_visible()
         expect(panel.locator(".cs-histogram .cs-bar").first).to_be_attached(timeout=SLOW)
         assert serious_violations(page, "#cscale-panel") == []
-        page.screenshot(path=screenshots / f"panel-catalogue-search-{theme}.png")
+        keep_picture(page, screenshots / f"panel-catalogue-search-{theme}.png")
 
 
 def test_side_bar_shows_the_same_and_a_reload_keeps_it(page: Page, screenshots: Path) -> None:
@@ -92,7 +105,7 @@ def test_side_bar_shows_the_same_and_a_reload_keeps_it(page: Page, screenshots: 
     panel.locator(".cs-tick").first.click()
     expect(side.get_by_text("1 selected")).to_be_visible()
     assert serious_violations(page, "#cscale-side-panel") == []
-    page.screenshot(path=screenshots / "panel-catalogue-side-bar.png")
+    keep_picture(page, screenshots / "panel-catalogue-side-bar.png")
     page.wait_for_timeout(4_000)  # JupyterLab writes what is kept a moment later
     page.reload()
     lab_is_there(page)
@@ -149,7 +162,7 @@ def test_archive_that_is_down_is_named(page: Page, screenshots: Path) -> None:
     expect(panel.get_by_text("Archive of site C (down) failed")).to_be_visible(timeout=SLOW)
     expect(panel.get_by_text("that is all")).to_have_count(0)
     panel.get_by_role("button", name="How each archive did").click()
-    page.screenshot(path=screenshots / "panel-catalogue-archive-down.png")
+    keep_picture(page, screenshots / "panel-catalogue-archive-down.png")
 
 
 def test_search_is_saved_and_shared(page: Page) -> None:
@@ -178,5 +191,56 @@ def test_high_contrast_can_be_read(page: Page, screenshots: Path) -> None:
     search_scenes(panel)
     expect(panel.locator(".cs-thumbnail img").first).to_be_visible(timeout=SLOW)
     assert serious_violations(page, "#cscale-panel") == []
-    page.screenshot(path=screenshots / "panel-catalogue-high-contrast.png")
-    use_theme(page, "light")
+    keep_picture(page, screenshots / "panel-catalogue-high-contrast.png")
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until the control of this name has the focus."""
+    for _ in range(MOST_TABS):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(
+            """() => {
+                 const at = document.activeElement;
+                 return at.getAttribute("aria-label") ?? at.textContent;
+               }"""
+        )
+        if str(focused).strip() == name:
+            return
+    raise AssertionError(f"Tab does not come to {name}")
+
+
+def test_first_search_needs_no_pointer(page: Page) -> None:
+    """From the form to the list, into an item, onto the map and into a notebook's menu."""
+    panel = page.locator("#cscale-panel")
+    catalogue_tab(panel, "Search").focus()
+    tab_to(page, "Search")
+    page.keyboard.press("Enter")
+    expect(panel.get_by_role("option").first).to_be_visible(timeout=SLOW)
+    catalogue_tab(panel, "Results").focus()
+    tab_to(page, "Results")
+    for key in ("Home", "ArrowDown", "Space", "Enter"):
+        page.keyboard.press(key)
+    expect(panel.get_by_text("1 selected")).to_be_visible()
+    details = panel.get_by_role("article")
+    expect(details.get_by_role("button", name="Back to the list")).to_be_focused()
+    expect(details.get_by_role("button", name="Water (MNDWI)")).to_be_visible(timeout=SLOW)
+    tab_to(page, "Water (MNDWI)")
+    page.keyboard.press("Enter")
+    expect(panel.locator(".cs-legend")).to_be_visible(timeout=SLOW)
+    tab_to(page, "Load in notebook")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("menuitem", name="xarray (odc-stac)")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(panel.get_by_role("button", name="Load in notebook").last).to_be_focused()
+    tab_to(page, "Stage…")
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    details.get_by_role("button", name="Back to the list").focus()
+    page.keyboard.press("Enter")
+    results = panel.get_by_role("listbox", name="Results")
+    expect(results).to_be_focused()
+    page.keyboard.press("Space")  # still at the row that was opened
+    expect(panel.get_by_text("1 selected")).to_have_count(0)
