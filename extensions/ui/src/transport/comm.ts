@@ -1,5 +1,5 @@
 /**
- * The transport of a notebook cell whose page knows no Jupyter Server (VS Code, Voila): requests
+ * The transport of a notebook cell whose page reaches no Jupyter Server, as in VS Code: requests
  * go to the kernel, which asks the server and hands back status, headers and pieces of the body.
  *
  * Messages to the kernel: `{type: "request", id, method, path, query, headers, body}` and

@@ -1,6 +1,6 @@
 /**
  * The panel in a notebook cell, as an anywidget. In a page of the user's Jupyter Server it asks the
- * server itself; elsewhere (VS Code, Voila) the kernel asks for it.
+ * server itself; elsewhere (VS Code, a Voila of its own) the kernel asks for it.
  */
 
 import type { AnyModel } from "./model";
@@ -10,6 +10,7 @@ import { mount } from "../mount";
 import { browserKeeper } from "../state/memory";
 import { createStore } from "../state/store";
 import { commTransport } from "../transport/comm";
+import { throughNewest } from "../transport/newest";
 import { jupyterFetch, pageServer, restTransport, socketListener } from "../transport/rest";
 import type { Transport } from "../transport/transport";
 import { followModel } from "./follow";
@@ -31,7 +32,7 @@ async function transportOf(model: AnyModel): Promise<Transport> {
       // Not reachable from here: the kernel may do better.
     }
   }
-  return commTransport(model, `kernel:${model.get("server")}`);
+  return throughNewest(commTransport(model, `kernel:${model.get("server")}`));
 }
 
 function hostOf(model: AnyModel, server: string): Host {
