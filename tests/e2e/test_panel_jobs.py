@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from cscale_cli.demo.session import HubSession
+from cscale_core.client import Job
 from cscale_hub.local.archive import simulate
 from cscale_hub.local.lifecycle import Federation
 from tests.e2e.panel_pages import (
     ARGUMENTS,
     command,
+    keep_picture,
     lab_is_there,
     lab_page,
     open_panel,
@@ -44,7 +48,7 @@ print("\\x1b[1;31mred alert\\x1b[0m \\x1b]8;;javascript:globalThis.hit=1\\x07a l
 print("safe\\u202egpj.exe\\x00")
 print("10 %\\r 50 %\\r100 % of the bar")
 print("x" * 1_000_000)
-spark.sparkContext.parallelize(range(12), 12).map(lambda n: time.sleep(2) or n).count()
+spark.sparkContext.parallelize(range(16), 16).map(lambda n: time.sleep(2) or n).count()
 print("javascript:globalThis.hit=1")
 raise MemoryError(HOSTILE)
 '''
@@ -108,7 +112,7 @@ def picture(page: Page, screenshots: Path, name: str, within: str = "#cscale-pan
         )
         expect(toasts(page)).to_have_count(0)
         assert serious_violations(page, within) == []
-        page.screenshot(path=screenshots / f"panel-jobs-{name}-{theme}.png")
+        keep_picture(page, screenshots / f"panel-jobs-{name}-{theme}.png")
 
 
 def nothing_ran(page: Page) -> None:
@@ -128,7 +132,7 @@ def test_workflow_is_started_watched_and_seen(page: Page, screenshots: Path) -> 
         panel.get_by_role("spinbutton", name=name).fill(str(degrees))
     panel.get_by_label("First day").fill("2020-01-01")
     panel.get_by_label("Last day").fill("2020-12-31")
-    panel.get_by_label("Collection", exact=True).select_option(simulate.COLLECTION)
+    panel.get_by_role("combobox", name="Collection", exact=True).select_option(simulate.COLLECTION)
     panel.get_by_label("Index", exact=True).select_option("MNDWI")
     panel.get_by_label("Bands").fill("B03, B11")
     panel.get_by_label("Name of the job").fill("Open water of 2020")
@@ -152,16 +156,16 @@ def test_workflow_is_started_watched_and_seen(page: Page, screenshots: Path) -> 
     page.mouse.move(*middle)
     expect(panel.get_by_text("mndwi: ")).to_be_visible()
     picture(page, screenshots, "results")
-    with page.expect_popup() as opened:
-        panel.get_by_role("button", name="Download mndwi.tif").click()
-    opened.value.close()
     panel.get_by_role("button", name="Copy a link to mndwi.tif for a colleague").click()
     expect(panel.get_by_text("A link for anyone who has it is copied")).to_be_visible()
-    assert "Signature=" in page.evaluate("navigator.clipboard.readText()")
+    lent = httpx.get(page.evaluate("navigator.clipboard.readText()"), trust_env=False)
+    assert lent.content[:4] in (b"II*\x00", b"II+\x00")
     part(panel, "Request").click()
     expect(panel.get_by_text('"load_collection"').first).to_be_visible()
     panel.get_by_role("button", name="Code that made this, into the notebook").click()
-    expect(page.locator(".jp-Notebook .jp-Cell").filter(has_text="process_graph")).to_be_visible()
+    expect(page.locator(".jp-Notebook .jp-Cell.jp-mod-active")).to_contain_text(
+        "from cscale_core.client import jobs"
+    )
     page.get_by_role("tab", name="C-SCALE", exact=True).click()
     panel.get_by_role("button", name="More with this job").click()
     page.get_by_role("menuitem", name="Register and share in the catalogue").click()
@@ -190,12 +194,13 @@ def test_process_graph_is_checked_and_its_failure_says_why(page: Page, screensho
         '"temporal_extent": ["2020-01-01", "2020-02-01"]}}, "save": {"process_id": "save_result", '
         '"arguments": {"data": {"from_node": "load"}, "format": "GTiff"}, "result": true}}'
     )
-    panel.get_by_label("Name of the job").fill("It fails")
+    panel.get_by_label("Name of the job").fill(f"It fails {HOSTILE}")
     panel.get_by_role("button", name="Start the job").click()
     job = panel.get_by_role("article", name="It fails")
     expect(job.get_by_text("Collection 'not-there' does not exist").first).to_be_visible(
         timeout=COMPUTED
     )
+    nothing_ran(page)
     expect(job.get_by_text("Look at the collections of this back end")).to_be_visible()
     expect(job.get_by_role("button", name="Retry as a new job")).to_be_visible()
     panel.get_by_role("button", name="More with this job").click()
@@ -212,21 +217,21 @@ def test_spark_application_and_its_hostile_log(
     program.write_text(PROGRAM.replace("HOSTILE", repr(HOSTILE)), encoding="utf-8")
     panel = jobs_view(open_panel(page))
     new_job(panel, "Spark application")
-    panel.get_by_role("textbox", name="Script").fill(str(program))
-    panel.get_by_label("Name of the job").fill(f"Tiles {HOSTILE}")
+    script = panel.get_by_role("textbox", name="Script")
+    script.fill("s3://aquamonitor/users/aqua/tiles.py")
+    panel.get_by_label("Name of the job").fill("Tiles of the lake")
     panel.get_by_role("button", name="Check and estimate").click()
     expect(panel.get_by_text("Nothing is wrong with it")).to_be_visible()
     picture(page, screenshots, "spark")
+    script.fill(str(program))
     panel.get_by_role("button", name="Start the job").click()
-    job = panel.get_by_role("article", name="Tiles")
+    job = panel.get_by_role("article", name="Tiles of the lake")
     figures = job.get_by_role("region", name="Spark")
-    expect(figures.get_by_text("of 12 done")).to_be_visible(timeout=COMPUTED)
+    expect(figures.get_by_text("of 16 done")).to_be_visible(timeout=COMPUTED)
     expect(figures.get_by_role("progressbar", name="Stages")).to_be_visible()
+    picture(page, screenshots, "running")
     again = job.get_by_role("button", name="Try again with driver_memory")
     expect(again).to_be_visible(timeout=COMPUTED)
-    toast = toasts(page).filter(has_text="has failed")
-    expect(toast).to_contain_text("<script>")
-    nothing_ran(page)
     picture(page, screenshots, "failed")
 
     part(panel, "Log").click()
@@ -236,16 +241,16 @@ def test_spark_application_and_its_hostile_log(
         expect(log.get_by_text(written, exact=True).first).to_be_visible()
     expect(log.get_by_text("10 %")).to_have_count(0)
     expect(panel.get_by_text("What to change")).to_be_visible()
-    log.get_by_role("button", name="show the whole line").click()
-    expect(log.get_by_text("(1000000 characters)")).to_be_visible()
+    log.get_by_role("button", name="show the whole line").first.click()
+    expect(log.get_by_text(re.compile(r"x … \(\d{5,} characters\)")).first).to_be_visible()
     page.get_by_role("button", name="Last error").click()
     expect(log.locator(":focus")).to_contain_text("MemoryError")
     nothing_ran(page)
-    picture(page, screenshots, "log")
     panel.get_by_role("searchbox", name="Search in the log").fill("tile")
     expect(log.locator("mark").first).to_be_visible()
+    picture(page, screenshots, "log")
     log.get_by_role("button", name="30 alike").click()
-    expect(log.locator(".cs-log-line")).to_have_count(30)
+    expect(log.locator(".cs-log-line").filter(has_text="of 30 is read")).to_have_count(30)
 
     panel.get_by_role("button", name="Clone and change…").click()
     dialog = page.get_by_role("dialog")
@@ -297,15 +302,18 @@ def test_list_series_and_side_bar(page: Page, screenshots: Path) -> None:
 def test_ended_jobs_are_told_whatever_is_open(
     page: Page, researcher: HubSession, scenes: list[dict[str, Any]]
 ) -> None:
+    def staged(title: str) -> Job:
+        return researcher.workspace.stage(scenes[:1], ["B03"], title=title, register=False)
+
     command(page, "Close All Tabs")
-    lab = page.url
-    researcher.workspace.stage(scenes[:1], ["B03"], title="While Lab is open", register=False)
-    expect(toasts(page).filter(has_text="While Lab is open has finished")).to_be_visible()
-    page.goto("about:blank")
-    told = researcher.workspace.stage(
-        scenes[:1], ["B03"], title="While nobody looks", register=False
-    )
-    told.wait()
+    lab, context = page.url, page.context
+    staged(f"While Lab is open {HOSTILE}")
+    toast = toasts(page).filter(has_text="While Lab is open")
+    expect(toast).to_contain_text(f"{HOSTILE} has finished: 1 result.")
+    nothing_ran(page)
+    page.close()
+    staged("While nobody looks").wait()
+    page = context.new_page()
     page.goto(lab)
     lab_is_there(page)
     toast = toasts(page).filter(has_text="While nobody looks has finished")

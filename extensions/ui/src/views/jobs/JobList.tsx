@@ -40,7 +40,7 @@ export function JobList({ shown }: { shown: boolean }) {
     <>
       <div class="cs-jobs-tools">
         <div class="cs-jobs-first">
-          <TextField quiet type="search" label={trans.__("Search in the jobs")} placeholder={trans.__("Search in the jobs")} value={listing.text} onValue={(text) => change({ text })} />
+          <TextField quiet type="search" label={trans.__("Search in the jobs")} placeholder={trans.__("Search")} value={listing.text} onValue={(text) => change({ text })} />
           <Button kind="primary" icon="plus" onClick={() => newJob(session)}>
             {trans.__("New job")}
           </Button>
