@@ -1,9 +1,10 @@
 /** A window over the panel; the browser keeps the focus in it, Escape closes it. */
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { useTranslation } from "../i18n";
 import { IconButton } from "./controls";
+import { usePageId } from "./page-id";
 
 interface DialogProps {
   title: string;
@@ -14,7 +15,7 @@ interface DialogProps {
 
 export function Dialog({ title, onClose, children, actions }: DialogProps) {
   const trans = useTranslation();
-  const heading = useId();
+  const heading = usePageId();
   const element = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     const dialog = element.current;

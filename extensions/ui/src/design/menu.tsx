@@ -1,8 +1,9 @@
 /** A button that opens a list of things to do; as ARIA's menu button pattern has it. */
 
-import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button, IconButton } from "./controls";
 import { Icon, type IconName } from "./icons";
+import { usePageId } from "./page-id";
 
 export interface MenuItem {
   label: string;
@@ -25,7 +26,7 @@ interface MenuProps {
 
 export function Menu({ label, items, icon, compact, kind, disabled }: MenuProps) {
   const [open, setOpen] = useState(false);
-  const id = useId();
+  const id = usePageId();
   const root = useRef<HTMLDivElement>(null);
   const list = useRef<HTMLDivElement>(null);
   const button = () => root.current?.querySelector("button");

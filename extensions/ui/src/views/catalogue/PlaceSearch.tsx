@@ -1,7 +1,8 @@
 /** Goes to a place: a country, or coordinates. Knows what is shipped and asks nobody. */
 
-import { useId, useMemo, useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { Icon } from "../../design/icons";
+import { usePageId } from "../../design/page-id";
 import { useTranslation } from "../../i18n";
 import { countries } from "../../map/basemap-data";
 import { parsePlace, type Box } from "../../map/geo";
@@ -14,7 +15,7 @@ const MOST = 8;
 export function PlaceSearch() {
   const trans = useTranslation();
   const ui = catalogueUi(useSession());
-  const id = useId();
+  const id = usePageId();
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
   const [open, setOpen] = useState(false);

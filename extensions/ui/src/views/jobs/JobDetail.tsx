@@ -1,8 +1,9 @@
 /** One job: how it is, its log, its results, what was asked for. */
 
-import { useEffect, useId } from "preact/hooks";
+import { useEffect } from "preact/hooks";
 import { IconButton } from "../../design/controls";
 import { Badge, Empty, ProblemNote, Waiting } from "../../design/feedback";
+import { usePageId } from "../../design/page-id";
 import { Tabs } from "../../design/tabs";
 import { useTranslation } from "../../i18n";
 import { useAsked, useSession, useStore } from "../../state/hooks";
@@ -20,7 +21,7 @@ export function JobDetail({ id, shown }: { id: string; shown: boolean }) {
   const trans = useTranslation();
   const session = useSession();
   const ui = jobsUi(session);
-  const prefix = `cs-job${useId()}`;
+  const prefix = usePageId();
   const chosen = useStore(ui.part);
   const part = PARTS.find((name) => name === chosen) ?? "overview";
   const known = useStore(session.jobs.state, (state) => state.known);
