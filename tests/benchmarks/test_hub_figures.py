@@ -11,6 +11,7 @@ from benchmarks.hub import Form, quantile, rows
 
 def measured(**changes: Any) -> dict[str, Any]:
     found: dict[str, Any] = {
+        "people": 500,
         "visits": {"ours": [1.0, 1.1, 1.0], "plain": [1.0, 1.0, 1.1]},
         "crowds": {"ours": ([2.2] * 20, [0.001] * 50), "plain": ([2.0] * 20, [0.002] * 50)},
         "credentials": {
@@ -33,7 +34,10 @@ def test_every_figure_has_the_common_shape_and_can_be_met() -> None:
 @pytest.mark.parametrize(
     ("change", "missed"),
     [
-        ({"visits": {"ours": [1.2] * 3, "plain": [1.0] * 3}}, {"median", "p95"}),
+        (
+            {"visits": {"ours": [1.2] * 3, "plain": [1.0] * 3}},
+            {"JupyterLab, median", "JupyterLab, p95"},
+        ),
         ({"crowds": {"ours": ([2.5], [0.1]), "plain": ([2.0], [0.1])}}, {"start, p95"}),
         ({"crowds": {"ours": ([2.0], [0.2]), "plain": ([2.0], [0.1])}}, {"late, p95"}),
     ],
@@ -41,7 +45,7 @@ def test_every_figure_has_the_common_shape_and_can_be_met() -> None:
 def test_a_hub_that_is_too_slow_does_not_meet_its_goal(change: Any, missed: set[str]) -> None:
     names = [row["name"] for row in rows(measured(**change)) if not row["met"]]
     assert len(names) == len(missed)
-    assert all(any(name.endswith(each) for each in missed) for name in names)
+    assert all(any(each in name for each in missed) for name in names)
 
 
 def test_a_broker_slower_than_sts_does_not_meet_its_goal() -> None:
