@@ -54,7 +54,7 @@ def run_cell(page: Page, code: str) -> None:
 
 def restart_kernel(page: Page) -> None:
     command(page, "Restart Kernel…")
-    page.get_by_role("dialog").get_by_role("button", name="Restart").click()
+    page.locator(".jp-Dialog .jp-mod-accept").click()
 
 
 def test_cell_and_side_bar_follow_each_other(page: Page, screenshots: Path) -> None:
