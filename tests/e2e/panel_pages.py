@@ -127,6 +127,22 @@ def use_theme(page: Page, name: str) -> None:
     page.wait_for_timeout(500)  # colours fade over
 
 
+def ask_server(page: Page, method: str, path: str, body: Any = None) -> Any:
+    """Ask the user's server as a page of it does, below its address; what it answers."""
+    status, text = page.evaluate(
+        """async ([method, path, body]) => {
+             const config = JSON.parse(document.getElementById("jupyter-config-data").textContent);
+             const xsrf = /(?:^|; ?)_xsrf=([^;]*)/.exec(document.cookie)?.[1] ?? "";
+             const headers = {"X-XSRFToken": xsrf};
+             const answer = await fetch(config.baseUrl + path, {method, headers, body});
+             return [answer.status, await answer.text()];
+           }""",
+        [method, path, body if body is None or isinstance(body, str) else json.dumps(body)],
+    )
+    assert status < 300, f"{method} {path}: {status} {text[:500]}"
+    return json.loads(text) if text else None
+
+
 def catalogue_tab(panel: Locator, name: str) -> Locator:
     """One of the small tabs of the Catalogue view."""
     return panel.get_by_role("tablist", name="Parts of the catalogue").get_by_role("tab", name=name)

@@ -1,8 +1,8 @@
 /** Buttons and fields. Every one has a name that can be read aloud. */
 
 import type { ComponentChildren, JSX } from "preact";
-import { useId } from "preact/hooks";
 import { Icon, type IconName } from "./icons";
+import { useId } from "./ids";
 
 interface ButtonProps extends Omit<JSX.HTMLAttributes<HTMLButtonElement>, "icon"> {
   icon?: IconName;

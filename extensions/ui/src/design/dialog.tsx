@@ -1,9 +1,10 @@
 /** A window over the panel; the browser keeps the focus in it, Escape closes it. */
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { useTranslation } from "../i18n";
 import { IconButton } from "./controls";
+import { useId } from "./ids";
 
 interface DialogProps {
   title: string;

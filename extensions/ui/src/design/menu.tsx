@@ -1,8 +1,9 @@
 /** A button that opens a list of things to do; as ARIA's menu button pattern has it. */
 
-import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button, IconButton } from "./controls";
 import { Icon, type IconName } from "./icons";
+import { useId } from "./ids";
 
 export interface MenuItem {
   label: string;

@@ -6,6 +6,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useId } from "./ids";
 
 interface VirtualListProps<T> {
   label: string;
@@ -30,6 +31,7 @@ const BEYOND = 6;
 
 export function VirtualList<T>(props: VirtualListProps<T>) {
   const { label, items, rowHeight, keyOf, active, reveal, onActive, onOpen, onToggle, isSelected, row, onHover, after } = props;
+  const id = useId();
   const box = useRef<HTMLDivElement>(null);
   const [seen, setSeen] = useState({ top: 0, height: 600 });
   const at = active === null ? -1 : items.findIndex((item) => keyOf(item) === active);
@@ -75,7 +77,7 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
 
   const first = Math.max(0, Math.floor(seen.top / rowHeight) - BEYOND);
   const last = Math.min(items.length, Math.ceil((seen.top + seen.height) / rowHeight) + BEYOND);
-  const idOf = (item: T) => `cs-row-${keyOf(item)}`;
+  const idOf = (index: number) => `${id}-${index}`;
   const current = items[at];
   return (
     <div
@@ -87,7 +89,7 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
         role="listbox"
         aria-label={label}
         aria-multiselectable={onToggle ? true : undefined}
-        aria-activedescendant={current && at >= first && at < last ? idOf(current) : undefined}
+        aria-activedescendant={current && at >= first && at < last ? idOf(at) : undefined}
         tabIndex={0}
         class="cs-list-rows"
         style={{ height: `${items.length * rowHeight}px` }}
@@ -99,7 +101,7 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
           return (
             <div
               key={key}
-              id={idOf(item)}
+              id={idOf(first + index)}
               role="option"
               aria-selected={isSelected?.(item) ?? key === active}
               aria-setsize={items.length}

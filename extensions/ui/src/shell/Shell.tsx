@@ -1,6 +1,7 @@
 /** The frame of the panel: its views as tabs, the state of the server, and what is said. */
 
-import { useEffect, useId, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { useId } from "../design/ids";
 import { ErrorBoundary } from "./ErrorBoundary";
 import { Notices } from "./Notices";
 import { ServerState } from "./ServerState";

@@ -1,4 +1,5 @@
-import { useEffect, useId } from "preact/hooks";
+import { useEffect } from "preact/hooks";
+import { useId } from "../../design/ids";
 import { Tabs } from "../../design/tabs";
 import { useTranslation } from "../../i18n";
 import { useSession, useStore } from "../../state/hooks";

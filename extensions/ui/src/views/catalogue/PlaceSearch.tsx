@@ -1,7 +1,8 @@
 /** Goes to a place: a country, or coordinates. Knows what is shipped and asks nobody. */
 
-import { useId, useMemo, useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { Icon } from "../../design/icons";
+import { useId } from "../../design/ids";
 import { useTranslation } from "../../i18n";
 import { countries } from "../../map/basemap-data";
 import { parsePlace, type Box } from "../../map/geo";

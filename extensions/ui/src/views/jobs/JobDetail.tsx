@@ -1,8 +1,9 @@
 /** One job: how it is, its log, its results, what was asked for. */
 
-import { useEffect, useId } from "preact/hooks";
+import { useEffect } from "preact/hooks";
 import { IconButton } from "../../design/controls";
 import { Badge, Empty, ProblemNote, Waiting } from "../../design/feedback";
+import { useId } from "../../design/ids";
 import { Tabs } from "../../design/tabs";
 import { useTranslation } from "../../i18n";
 import { useAsked, useSession, useStore } from "../../state/hooks";

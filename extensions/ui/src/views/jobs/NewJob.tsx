@@ -1,7 +1,7 @@
 /** A new job: a workflow, a process graph of one's own, or a Spark application. */
 
-import { useId } from "preact/hooks";
 import { IconButton } from "../../design/controls";
+import { useId } from "../../design/ids";
 import { Tabs } from "../../design/tabs";
 import { useTranslation } from "../../i18n";
 import { useSession, useStore } from "../../state/hooks";

@@ -1,8 +1,8 @@
 /** How large a Spark application is: by name or in figures, with what it really asks for. */
 
-import { useId } from "preact/hooks";
 import { TextField } from "../../design/controls";
 import { Badge, Note, ProblemNote } from "../../design/feedback";
+import { useId } from "../../design/ids";
 import { useTranslation } from "../../i18n";
 import { useAsked, useSession } from "../../state/hooks";
 import { PodList } from "./PodList";
