@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
@@ -162,6 +164,13 @@ def search_scenes(panel: Locator) -> None:
     panel.get_by_role("checkbox", name="Simulated Sentinel-2 scenes").check()
     panel.get_by_role("button", name="Search", exact=True).click()
     expect(panel.get_by_text("that is all")).to_be_visible(timeout=60_000)
+
+
+def keep_picture(page: Page, path: Path) -> None:
+    """What the page shows, in 256 colours: small enough for the documentation."""
+    with Image.open(BytesIO(page.screenshot())) as picture:
+        small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        small.save(path, optimize=True)
 
 
 def serious_violations(page: Page, within: str) -> list[str]:

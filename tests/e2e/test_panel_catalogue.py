@@ -14,6 +14,7 @@ from cscale_hub.local.lifecycle import Federation
 from tests.e2e.panel_pages import (
     ARGUMENTS,
     catalogue_tab,
+    keep_picture,
     lab_is_there,
     lab_page,
     open_panel,
@@ -66,7 +67,7 @@ def test_search_compare_and_details_in_light_and_dark(page: Page, screenshots: P
         expect(panel.get_by_role("status", name="Loading the picture")).to_have_count(
             0, timeout=2 * SLOW
         )
-        page.screenshot(path=screenshots / f"panel-catalogue-compare-{theme}.png")
+        keep_picture(page, screenshots / f"panel-catalogue-compare-{theme}.png")
         panel.get_by_role("button", name="Take all pictures away").click()
         panel.get_by_role("button", name="Select none", exact=True).click()
         panel.get_by_role("option").nth(3).click()
@@ -74,13 +75,13 @@ def test_search_compare_and_details_in_light_and_dark(page: Page, screenshots: P
         expect(panel.locator(".cs-legend")).to_be_visible(timeout=SLOW)
         expect(tiles(panel).first).to_be_visible(timeout=2 * SLOW)
         assert serious_violations(page, "#cscale-panel") == []
-        page.screenshot(path=screenshots / f"panel-catalogue-item-{theme}.png")
+        keep_picture(page, screenshots / f"panel-catalogue-item-{theme}.png")
         panel.get_by_role("button", name="Take all pictures away").click()
         catalogue_tab(panel, "Search").click()
         expect(panel.get_by_text("Archive of site B").first).to_be_visible()
         expect(panel.locator(".cs-histogram .cs-bar").first).to_be_attached(timeout=SLOW)
         assert serious_violations(page, "#cscale-panel") == []
-        page.screenshot(path=screenshots / f"panel-catalogue-search-{theme}.png")
+        keep_picture(page, screenshots / f"panel-catalogue-search-{theme}.png")
 
 
 def test_side_bar_shows_the_same_and_a_reload_keeps_it(page: Page, screenshots: Path) -> None:
@@ -92,7 +93,7 @@ def test_side_bar_shows_the_same_and_a_reload_keeps_it(page: Page, screenshots: 
     panel.locator(".cs-tick").first.click()
     expect(side.get_by_text("1 selected")).to_be_visible()
     assert serious_violations(page, "#cscale-side-panel") == []
-    page.screenshot(path=screenshots / "panel-catalogue-side-bar.png")
+    keep_picture(page, screenshots / "panel-catalogue-side-bar.png")
     page.wait_for_timeout(4_000)  # JupyterLab writes what is kept a moment later
     page.reload()
     lab_is_there(page)
@@ -149,7 +150,7 @@ def test_archive_that_is_down_is_named(page: Page, screenshots: Path) -> None:
     expect(panel.get_by_text("Archive of site C (down) failed")).to_be_visible(timeout=SLOW)
     expect(panel.get_by_text("that is all")).to_have_count(0)
     panel.get_by_role("button", name="How each archive did").click()
-    page.screenshot(path=screenshots / "panel-catalogue-archive-down.png")
+    keep_picture(page, screenshots / "panel-catalogue-archive-down.png")
 
 
 def test_search_is_saved_and_shared(page: Page) -> None:
@@ -178,5 +179,5 @@ def test_high_contrast_can_be_read(page: Page, screenshots: Path) -> None:
     search_scenes(panel)
     expect(panel.locator(".cs-thumbnail img").first).to_be_visible(timeout=SLOW)
     assert serious_violations(page, "#cscale-panel") == []
-    page.screenshot(path=screenshots / "panel-catalogue-high-contrast.png")
+    keep_picture(page, screenshots / "panel-catalogue-high-contrast.png")
     use_theme(page, "light")
