@@ -16,6 +16,7 @@ from cscale_hub.local.lifecycle import Federation
 from tests.e2e.panel_pages import (
     ARGUMENTS,
     ask_server,
+    keep_picture,
     lab_page,
     open_panel,
     serious_violations,
@@ -96,7 +97,7 @@ def test_notebook_is_published_looked_at_opened_and_taken_down(
     publish(page, "secret.ipynb", "Not for others")
     expect(page.get_by_text("holds what looks like secrets")).to_be_visible(timeout=SLOW)
     assert serious_violations(page, "dialog[open]") == []
-    page.screenshot(path=screenshots / "panel-shared-secrets.png")
+    keep_picture(page, screenshots / "panel-shared-secrets.png")
     page.get_by_role("button", name="Cancel").click()
 
     page.get_by_role("button", name="Publish a notebook…").click()
@@ -106,7 +107,7 @@ def test_notebook_is_published_looked_at_opened_and_taken_down(
     expect(dialog.get_by_role("textbox", name="Title")).to_have_value("Turbidity of lakes")
     dialog.get_by_role("checkbox", name="Keep the outputs").check()
     assert serious_violations(page, "dialog[open]") == []
-    page.screenshot(path=screenshots / "panel-shared-publish.png")
+    keep_picture(page, screenshots / "panel-shared-publish.png")
     dialog.get_by_role("button", name="Publish", exact=True).click()
     article = panel.get_by_role("article", name="Turbidity of lakes")
     expect(article).to_be_visible(timeout=SLOW)
@@ -117,7 +118,7 @@ def test_notebook_is_published_looked_at_opened_and_taken_down(
     for theme in ("dark", "light"):
         use_theme(page, theme)
         assert serious_violations(page, "#cscale-panel") == []
-        page.screenshot(path=screenshots / f"panel-shared-notebook-{theme}.png")
+        keep_picture(page, screenshots / f"panel-shared-notebook-{theme}.png")
     article.get_by_role("button", name="Copy link").click()
     expect(panel.get_by_text("The link was copied.")).to_be_visible(timeout=SLOW)
     assert "/hub/user-redirect/" in page.evaluate("navigator.clipboard.readText()")
@@ -129,7 +130,7 @@ def test_notebook_is_published_looked_at_opened_and_taken_down(
         use_theme(page, theme)
         expect(page.locator(".cs-notice")).to_have_count(0, timeout=SLOW)
         assert serious_violations(page, "#cscale-panel") == []
-        page.screenshot(path=screenshots / f"panel-shared-gallery-{theme}.png")
+        keep_picture(page, screenshots / f"panel-shared-gallery-{theme}.png")
     card.get_by_role("button").click()
     article.get_by_role("button", name="Open a copy").click()
     expect(page.locator(".jp-Notebook", has_text="clarity.mean")).to_be_visible(timeout=2 * SLOW)

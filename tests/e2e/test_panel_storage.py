@@ -17,6 +17,7 @@ from cscale_hub.local.lifecycle import Federation
 from tests.e2e.panel_pages import (
     ARGUMENTS,
     ask_server,
+    keep_picture,
     lab_is_there,
     lab_page,
     open_panel,
@@ -81,7 +82,7 @@ def test_file_is_uploaded_shown_linked_and_deleted(
     for theme in ("dark", "light"):
         use_theme(page, theme)
         assert serious_violations(page, "#cscale-panel") == []
-        page.screenshot(path=screenshots / f"panel-storage-places-{theme}.png")
+        keep_picture(page, screenshots / f"panel-storage-places-{theme}.png")
     home.get_by_role("button", name="Open").click()
     expect(panel.get_by_role("button", name="Upload…")).to_be_enabled(timeout=SLOW)
     panel.get_by_label("Files to upload").set_input_files(depth)
@@ -96,7 +97,7 @@ def test_file_is_uploaded_shown_linked_and_deleted(
         use_theme(page, theme)
         expect(panel.locator(".cs-object-map-busy")).to_have_count(0, timeout=SLOW)
         assert serious_violations(page, "#cscale-panel") == []
-        page.screenshot(path=screenshots / f"panel-storage-folder-{theme}.png")
+        keep_picture(page, screenshots / f"panel-storage-folder-{theme}.png")
 
     page.reload()
     lab_is_there(page)
@@ -106,14 +107,14 @@ def test_file_is_uploaded_shown_linked_and_deleted(
     side.get_by_role("tab", name="Storage").click()
     side.get_by_role("option").filter(has_text=depth.name).click(timeout=SLOW)
     assert serious_violations(page, "#cscale-side-panel") == []
-    page.screenshot(path=screenshots / "panel-storage-side-bar.png")
+    keep_picture(page, screenshots / "panel-storage-side-bar.png")
 
     panel.get_by_role("button", name="Make a link…").click()
     page.get_by_role("button", name="Make the link").click()
     link = page.get_by_role("textbox", name="The link")
     expect(link).to_be_visible(timeout=SLOW)
     assert serious_violations(page, "dialog[open]") == []
-    page.screenshot(path=screenshots / "panel-storage-link.png")
+    keep_picture(page, screenshots / "panel-storage-link.png")
     answer = page.request.get(link.input_value())
     assert answer.body() == depth.read_bytes()
     page.get_by_role("button", name="Copy the link").click()
@@ -137,7 +138,7 @@ def test_folder_is_deleted_after_its_content_was_counted(page: Page, screenshots
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_text("In it: 3 files")).to_be_visible(timeout=SLOW)
     assert serious_violations(page, "dialog[open]") == []
-    page.screenshot(path=screenshots / "panel-storage-delete-folder.png")
+    keep_picture(page, screenshots / "panel-storage-delete-folder.png")
     dialog.get_by_role("button", name="Delete 3 files").click()
     deletions = panel.get_by_role("region", name="Deletions")
     expect(deletions.get_by_text("Deleted, with 3 files")).to_be_visible(timeout=SLOW)

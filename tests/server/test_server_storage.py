@@ -212,7 +212,28 @@ async def test_a_folder_without_a_mark_is_gone_at_once(server: Any, store: Any) 
     for name in ("run/a", "run/deep/er/b", "other/c"):
         store.write(MINE + name, b"12")
     await delete_folder(server, f"{MINE}run/")
-    assert (await objects(server, MINE))["folders"] == [f"{MINE}other/"]
+    assert f"{MINE}run/" not in (await objects(server, MINE))["folders"]
+    assert store.keys() == [f"{MINE}other/c"]
+
+
+async def test_an_empty_folder_is_deleted_and_what_arrives_in_it_stays(
+    server: Any, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(f"{MINE}run/deep/a", b"12")
+    store.empty()
+    assert f"{MINE}run/" in (await objects(server, MINE))["folders"]
+    last = (await delete_folder(server, f"{MINE}run/"))[-1]
+    assert (last["objects"], last["deleted"]) == (0, 0)
+    assert f"{MINE}run/" not in (await objects(server, MINE))["folders"]
+
+    def arriving(*_: Any) -> bool:
+        store.write(f"{MINE}run/deep/late", b"12")
+        return True
+
+    monkeypatch.setattr(of_deletion, "_is_shown", arriving)
+    store.write(f"{MINE}run/deep/a", b"12")
+    await delete_folder(server, f"{MINE}run/")
+    assert store.keys() == [f"{MINE}run/deep/late"]
 
 
 async def test_what_the_store_does_not_delete_is_kept_and_told(

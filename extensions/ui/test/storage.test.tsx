@@ -6,6 +6,7 @@ import { createSession } from "../src/state/session";
 import { createStore } from "../src/state/store";
 import { storage } from "../src/views/storage";
 import { Deletions } from "../src/views/storage/deletions";
+import { endOf } from "../src/views/storage/where";
 import { Uploads } from "../src/views/storage/uploads";
 import { seriousViolations } from "./axe";
 import { maps } from "./fake-map";
@@ -63,6 +64,14 @@ function taking(server: FakeServer, size: number, failures: Response[] = []): { 
 const shell = () => <Shell views={[storage]} at={createStore("storage")} />;
 const file = (size: number, name = "a.bin") => new File(["x".repeat(size)], name, { lastModified: 7 });
 const open = async (user: ReturnType<typeof userEvent.setup>) => user.click(await screen.findByRole("button", { name: "Open Your own folder in aqua" }));
+
+describe("a path", () => {
+  it("that is long is shown by its end", () => {
+    expect(endOf("/s3/vo-aqua/home/ada/")).toBe("/s3/vo-aqua/home/ada/");
+    expect(endOf("/home/users/of/the/whole/institute/ada/s3/vo-aqua/products")).toBe("…/institute/ada/s3/vo-aqua/products");
+    expect(endOf("x".repeat(90))).toBe(`…/${"x".repeat(90)}`);
+  });
+});
 
 describe("places", () => {
   it("say what they are for, how they are and what room there is", async () => {
@@ -226,6 +235,17 @@ describe("a folder", () => {
     expect(await screen.findByText("Deleted, with 1 file")).toBeTruthy();
     await user.click(screen.getByRole("button", { name: "Take runs from the list" }));
     expect(screen.queryByRole("region", { name: "Deletions" })).toBeNull();
+  });
+
+  it("that is empty is deleted, too", async () => {
+    const user = userEvent.setup();
+    const server = store().on("GET storage/usage", JSON.stringify({ type: "usage", objects: 0, size: 0, folders: {}, complete: true }));
+    server.on("DELETE storage/folders", JSON.stringify({ ...REST, objects: 0, deleted: 0, size: 0, refused: [] }));
+    await show(shell(), server);
+    await intoFolder(user);
+    expect(await screen.findByText("It is empty.")).toBeTruthy();
+    await user.click(screen.getByRole("button", { name: "Delete" }));
+    expect(await screen.findByText("Deleted; it was empty")).toBeTruthy();
   });
 
   it("that others have too is said to be theirs, and a place or what may only be read has no button", async () => {

@@ -15,6 +15,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from cscale_core.addresses import ObjectAddress
 from cscale_core.errors import CScaleError, InvalidInput, NotFound
 from cscale_core.site import Site
 from cscale_server.storage.lines import Tell, told
@@ -80,7 +81,7 @@ def _delete(
             tell(DeletingLine(objects=len(found), deleted=0))
         if stop.is_set():
             break
-    if not found:
+    if not found and not _is_shown(store, bucket, prefix):
         raise NotFound(f"Nothing lies in s3://{bucket}/{prefix}.")
     more = next(listing, None) is not None
     deleted, size, refused = 0, 0, list[KeptObject]()
@@ -88,12 +89,15 @@ def _delete(
         for some in _steps(found):
             if stop.is_set() or len(refused) >= MOST_REFUSED:
                 break
-            for head, why in zip(some, pool.map(partial(_tried, store), some), strict=True):
+            outcomes = pool.map(partial(_tried, store), (head.address for head in some))
+            for head, why in zip(some, outcomes, strict=True):
                 if why:
                     refused.append(KeptObject(key=head.address.key, why=why))
                 else:
                     deleted, size = deleted + 1, size + head.size
             tell(DeletingLine(objects=len(found), deleted=deleted, more=more))
+    if deleted == len(found) and not more and _is_shown(store, bucket, prefix):
+        _forget(store, bucket, prefix, stop)
     return DeletedLine(
         objects=len(found), deleted=deleted, size=size, refused=refused[:_NAMED], more=more
     )
@@ -109,10 +113,33 @@ def _steps(found: Sequence[ObjectHead]) -> Iterator[Sequence[ObjectHead]]:
         yield [mark]
 
 
-def _tried(store: ObjectStore, head: ObjectHead) -> str:
+def _is_shown(store: ObjectStore, bucket: str, prefix: str) -> bool:
+    """Whether a listing names a folder, empty or not."""
+    return prefix in store.folder(bucket, prefix.rstrip("/")).folders
+
+
+def _forget(store: ObjectStore, bucket: str, prefix: str, stop: threading.Event) -> None:
+    """Remove an empty folder and those in it.
+
+    SeaweedFS 4.48 has real folders and shows them after their last object is gone. It removes one
+    when its mark is deleted, though that was never written; one that is not empty stays (both
+    seen).
+    """
+    after = ""
+    while not stop.is_set():
+        page = store.folder(bucket, prefix, after=after)
+        for inner in page.folders:
+            _forget(store, bucket, inner, stop)
+        after = page.next
+        if not after:
+            _tried(store, ObjectAddress(bucket, prefix))  # one that stays does no harm
+            return
+
+
+def _tried(store: ObjectStore, address: ObjectAddress) -> str:
     """Why an object could not be deleted; empty: it is gone."""
     try:
-        store.delete(head.address)
+        store.delete(address)
     except CScaleError as error:
         return f"{error.message} {error.hint}".strip()
     return ""

@@ -35,7 +35,7 @@ function Line({ entry }: { entry: DeletionEntry }) {
     failed: trans.__("%1 deleted, the rest is kept.", far),
     kept: trans._n("%2 deleted; %1 file was kept.", "%2 deleted; %1 files were kept.", left, far),
     "broken-off": trans.__("Broken off by a reload: %1 deleted, the rest is kept.", far),
-    done: trans._n("Deleted, with %1 file", "Deleted, with %1 files", deleted),
+    done: !deleted ? trans.__("Deleted; it was empty") : trans._n("Deleted, with %1 file", "Deleted, with %1 files", deleted),
   }[phase];
   return (
     <li class="cs-tray-line">

@@ -48,7 +48,7 @@ export function FolderDeletion({ where: { bucket, prefix }, place: { purpose, vo
               onBegun();
             }}
           >
-            {whole ? trans._n("Delete %1 file", "Delete %1 files", whole.objects) : trans.__("Delete")}
+            {whole?.objects ? trans._n("Delete %1 file", "Delete %1 files", whole.objects) : trans.__("Delete")}
           </Button>
         </>
       }
@@ -59,7 +59,7 @@ export function FolderDeletion({ where: { bucket, prefix }, place: { purpose, vo
       {count?.counting && <Waiting>{trans.__("Looking what is in it: %1 so far", held)}</Waiting>}
       {whole && (
         <p>
-          <strong>{whole.complete ? trans.__("In it: %1.", held) : trans.__("In it: at least %1.", held)}</strong>
+          <strong>{!whole.objects ? trans.__("It is empty.") : whole.complete ? trans.__("In it: %1.", held) : trans.__("In it: at least %1.", held)}</strong>
         </p>
       )}
       <p>{trans.__("All of it goes from the bucket for everybody who can read it, and cannot be brought back. Catalogue entries that name it stay, and so does what arrives while it is being deleted.")}</p>
