@@ -41,7 +41,7 @@ def lab_page(browser: Browser, federation: Federation, username: str) -> Iterato
     faults: list[str] = []
     page.on("request", lambda request: foreign.append(request.url))
     page.on("pageerror", lambda error: faults.append(str(error)))
-    sign_in(page, federation, username)
+    log_in(page, federation, username)
     # What another test left open, filled in or selected is forgotten.
     page.goto(page.url.partition("?")[0] + "?reset")
     lab_is_there(page)
@@ -55,6 +55,12 @@ def lab_page(browser: Browser, federation: Federation, username: str) -> Iterato
 
 def sign_in(page: Page, federation: Federation, username: str) -> None:
     """Sign in at the hub and wait for JupyterLab."""
+    log_in(page, federation, username)
+    lab_is_there(page)
+
+
+def log_in(page: Page, federation: Federation, username: str) -> None:
+    """Sign in at the hub and wait for the user's server."""
     page.goto(f"{federation.hub_url}/hub/login")
     page.get_by_role("link", name="Sign in").or_(
         page.get_by_role("button", name="Sign in")
@@ -63,7 +69,7 @@ def sign_in(page: Page, federation: Federation, username: str) -> None:
     page.get_by_label("Password").fill(federation.passwords[username])
     page.keyboard.press("Enter")
     choose_server(page)
-    lab_is_there(page)
+    expect(page.locator("#jupyter-config-data")).to_be_attached(timeout=180_000)
 
 
 def choose_server(page: Page) -> None:
@@ -150,13 +156,18 @@ def catalogue_tab(panel: Locator, name: str) -> Locator:
     return panel.get_by_role("tablist", name="Parts of the catalogue").get_by_role("tab", name=name)
 
 
-def search_scenes(panel: Locator) -> None:
-    """Ask for everything in the area of the simulated scenes, and wait for all of it."""
-    page = panel.page
+def empty_form(panel: Locator) -> None:
+    """The form of the Catalogue view, with nothing in it."""
     catalogue_tab(panel, "Search").click()
     clear = panel.get_by_role("button", name="Clear", exact=True)
     if clear.is_enabled():
         clear.click()
+
+
+def search_scenes(panel: Locator) -> None:
+    """Ask for everything in the area of the simulated scenes, and wait for all of it."""
+    page = panel.page
+    empty_form(panel)
     panel.get_by_role("button", name="More").click()
     page.get_by_role("menuitem", name="Paste or type an area…").click()
     page.get_by_role("textbox", name="GeoJSON, WKT").fill(", ".join(map(str, simulate.BBOX)))

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from cscale_hub.local.archive import simulate
 from cscale_hub.local.lifecycle import Federation
 from tests.e2e.panel_pages import (
     ARGUMENTS,
     catalogue_tab,
+    empty_form,
     keep_picture,
     lab_is_there,
     lab_page,
@@ -27,22 +28,33 @@ from tests.e2e.panel_pages import (
 pytestmark = pytest.mark.browser
 
 USER = "aqua-manager"
+MOST_TABS = 80
 SLOW = 60_000
 """Milliseconds: other programs load the machine."""
 
 
 @pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
+def signed_in(chromium: str, federation: Federation) -> Iterator[Page]:
+    """JupyterLab, for all tests: signing in takes longer than most of them."""
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield running
-        running.close()
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        with lab_page(browser, federation, USER) as opened:
+            yield opened
+        browser.close()
 
 
 @pytest.fixture
-def page(browser: Browser, federation: Federation) -> Iterator[Page]:
-    with lab_page(browser, federation, USER) as opened:
-        yield opened
+def page(signed_in: Page) -> Page:
+    """The page in the light theme, with nothing filled in, selected or shown."""
+    signed_in.keyboard.press("Escape")  # a menu or dialog of a test that failed
+    use_theme(signed_in, "light")
+    panel = open_panel(signed_in)
+    empty_form(panel)
+    for name in ("Select none", "Take all pictures away"):
+        button = panel.get_by_role("button", name=name, exact=True)
+        if button.count():
+            button.click()
+    return signed_in
 
 
 def tiles(panel: Locator) -> Locator:
@@ -180,4 +192,55 @@ def test_high_contrast_can_be_read(page: Page, screenshots: Path) -> None:
     expect(panel.locator(".cs-thumbnail img").first).to_be_visible(timeout=SLOW)
     assert serious_violations(page, "#cscale-panel") == []
     keep_picture(page, screenshots / "panel-catalogue-high-contrast.png")
-    use_theme(page, "light")
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until the control of this name has the focus."""
+    for _ in range(MOST_TABS):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(
+            """() => {
+                 const at = document.activeElement;
+                 return at.getAttribute("aria-label") ?? at.textContent;
+               }"""
+        )
+        if str(focused).strip() == name:
+            return
+    raise AssertionError(f"Tab does not come to {name}")
+
+
+def test_first_search_needs_no_pointer(page: Page) -> None:
+    """From the form to the list, into an item, onto the map and into a notebook's menu."""
+    panel = page.locator("#cscale-panel")
+    catalogue_tab(panel, "Search").focus()
+    tab_to(page, "Search")
+    page.keyboard.press("Enter")
+    expect(panel.get_by_role("option").first).to_be_visible(timeout=SLOW)
+    catalogue_tab(panel, "Results").focus()
+    tab_to(page, "Results")
+    for key in ("Home", "ArrowDown", "Space", "Enter"):
+        page.keyboard.press(key)
+    expect(panel.get_by_text("1 selected")).to_be_visible()
+    details = panel.get_by_role("article")
+    expect(details.get_by_role("button", name="Back to the list")).to_be_focused()
+    expect(details.get_by_role("button", name="Water (MNDWI)")).to_be_visible(timeout=SLOW)
+    tab_to(page, "Water (MNDWI)")
+    page.keyboard.press("Enter")
+    expect(panel.locator(".cs-legend")).to_be_visible(timeout=SLOW)
+    tab_to(page, "Load in notebook")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("menuitem", name="xarray (odc-stac)")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(panel.get_by_role("button", name="Load in notebook").last).to_be_focused()
+    tab_to(page, "Stage…")
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    details.get_by_role("button", name="Back to the list").focus()
+    page.keyboard.press("Enter")
+    results = panel.get_by_role("listbox", name="Results")
+    expect(results).to_be_focused()
+    page.keyboard.press("Space")  # still at the row that was opened
+    expect(panel.get_by_text("1 selected")).to_have_count(0)

@@ -265,6 +265,18 @@ async def test_the_client_says_which_it_wants(server: Any, accept: str, kind: st
     assert answer.headers["Content-Type"] == kind
 
 
+@pytest.mark.parametrize(("accept", "encoding"), [("gzip", "gzip"), ("identity", None)])
+async def test_lines_come_compressed_to_who_reads_that(
+    server: Any, federation: MemoryFederation, accept: str, encoding: str | None
+) -> None:
+    federation.found = [Found("a", [item(f"scene {number}", "a") for number in range(300)])]
+    answer = await server.api("POST", SEARCH, json={}, headers={"Accept-Encoding": accept})
+    assert answer.headers.get("Content-Encoding") == encoding
+    told = [json.loads(line) for line in answer.text.splitlines()]
+    assert len(told[0]["items"]) == 300
+    assert told[-1]["type"] == "page"
+
+
 # -- items and pictures --------------------------------------------------------------------------
 
 

@@ -43,7 +43,10 @@ def parse(address: str, site: Site) -> ObjectAddress | None:
 
     :raises InvalidInput: when the address is ours but names no object (no key, ``..``).
     """
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None  # such as http://[, which an item from elsewhere may hold
     if parts.scheme == "s3":
         return _checked(parts.netloc, address.removeprefix(f"s3://{parts.netloc}/"), address)
     if parts.scheme in ("http", "https"):
@@ -133,7 +136,15 @@ def _with_mount(item: dict[str, Any], site: Site, *, canonical: bool) -> dict[st
             continue  # an item from elsewhere may hold anything; this one names no object of ours
         if address is None or address.bucket not in buckets:
             continue
-        alternate = asset.setdefault("alternate", {})
-        alternate.setdefault("https", {})["href"] = https_url(address, site)
-        alternate.setdefault("mount", {})["href"] = mount_path(address, site, canonical=canonical)
+        alternate = asset["alternate"] = _members(asset.get("alternate"))
+        for name, href in (
+            ("https", https_url(address, site)),
+            ("mount", mount_path(address, site, canonical=canonical)),
+        ):
+            alternate[name] = _members(alternate.get(name)) | {"href": href}
     return changed
+
+
+def _members(value: Any) -> dict[str, Any]:
+    """What should be an object, and may be anything in an item from elsewhere."""
+    return value if isinstance(value, dict) else {}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { CollectionEntry } from "../src/api/schema";
-import { parseArea, parsePlace, rectangle, squareKilometres, isRectangle } from "../src/map/geo";
+import { boxOf, parseArea, parsePlace, rectangle, squareKilometres, isRectangle } from "../src/map/geo";
 import { missionsOf } from "../src/views/catalogue/collections";
 import { EMPTY_FORM, filterOf, questionOf, wrongCondition } from "../src/views/catalogue/form";
 import { isWithin, total, withLine, type Histogram } from "../src/views/catalogue/histogram";
@@ -37,6 +37,10 @@ describe("areas", () => {
     ["POLYGON ((500000 4600000, 510000 4600000, 510000 4610000, 500000 4600000))", /projection/],
   ])("says why %s is none", (text, why) => {
     expect(() => parseArea(text)).toThrow(why);
+  });
+  it("has an extent of what is on the globe only", () => {
+    expect(boxOf([[1e308, 0], [14, 46], [15, -1e308], [NaN, 1], [181, 47]])).toEqual([14, 46, 181, 47]);
+    expect(boxOf([["<b>" as unknown as number, 1]])).toBeNull();
   });
   it("does not run what is pasted", () => {
     expect(() => parseArea("POLYGON ((alert(1) 0, 1 1))")).toThrow();

@@ -225,6 +225,33 @@ describe("results", () => {
     expect(await screen.findByRole("article", { name: "ONE_SCENE_OF_JUNE" })).toBeTruthy();
   });
 
+  it("keep the keyboard: into the details, and back to the same row", async () => {
+    const { user, session } = await found();
+    screen.getByRole("listbox", { name: "Results" }).focus();
+    await user.keyboard("{ArrowDown}{ArrowDown}{Enter}");
+    await screen.findByRole("article", { name: "TWO" });
+    expect(document.activeElement).toBe(screen.getByRole("button", { name: "Back to the list" }));
+    await user.keyboard("{Enter}");
+    expect(document.activeElement).toBe(screen.getByRole("listbox", { name: "Results" }));
+    await user.keyboard(" ");
+    expect(session.selection.get()).toEqual(["a|s2|TWO"]);
+  });
+
+  it("name archives and collections as these call themselves", async () => {
+    await found();
+    const [first] = screen.getAllByRole("option");
+    expect(first?.textContent).toContain("Sentinel-2 L1C");
+    expect(first?.textContent).toContain("Archive a");
+  });
+
+  it("have no id twice in a page with two panels", async () => {
+    const { server } = await found();
+    await show(shell(), server);
+    expect(screen.getAllByRole("tablist", { name: "Views" })).toHaveLength(2);
+    const ids = [...document.querySelectorAll("[id]")].map(({ id }) => id);
+    expect(new Set(ids).size).toBe(ids.length);
+  });
+
   it("show hostile text as text", async () => {
     const server = federation()
       .on("GET catalog/items/a%7Cs2%7CTWO", {

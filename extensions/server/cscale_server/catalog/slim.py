@@ -28,6 +28,9 @@ _DECIMALS_OF_LARGE = 4
 _LARGE = 0.5
 """Degrees: four decimals are a five-thousandth of that, less than a pixel of a whole screen."""
 
+_FARTHEST_EAST, _FARTHEST_NORTH = 540, 90
+"""Degrees: outlines across the antimeridian may go on beyond 180. NaN is no place either."""
+
 # Outlines of more corners than a clipped scene has are drawn with fewer.
 _FEW_VERTICES = 10
 _TOLERANCE = 0.001
@@ -122,8 +125,8 @@ def _rounded(coordinates: Any, decimals: int) -> Any:
     """Coordinates rounded, heights dropped, neighbours that fell together only once."""
     if isinstance(coordinates[0], int | float):
         x, y = coordinates[:2]
-        if not (math.isfinite(x) and math.isfinite(y)):
-            raise ValueError("a coordinate is not a number")
+        if not (abs(x) <= _FARTHEST_EAST and abs(y) <= _FARTHEST_NORTH):
+            raise ValueError("a coordinate is not on the globe")
         # Adding zero turns -0.0 into 0.0.
         return [round(x, decimals) + 0.0, round(y, decimals) + 0.0]
     rounded = [_rounded(part, decimals) for part in coordinates]

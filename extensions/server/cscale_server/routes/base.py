@@ -26,6 +26,7 @@ from tornado.iostream import StreamClosedError
 from cscale_core.errors import CScaleError, Forbidden, InvalidInput
 from cscale_server import problems
 from cscale_server.models import ProblemLine
+from cscale_server.routes.compression import SMALLEST, Compressor, takes_gzip
 
 if TYPE_CHECKING:
     from cscale_server.app import CScaleExtension
@@ -173,20 +174,35 @@ class CScaleHandler(APIHandler):
     def answer(self, content: Any, status: int = HTTPStatus.OK) -> None:
         """Finish with JSON; pydantic models and dataclasses are taken as they are."""
         self.set_status(status)
-        self.finish(to_json(content))
+        data = to_json(content)
+        compressor = self._compressor() if len(data) >= SMALLEST else None
+        self.finish(compressor.last(data) if compressor else data)
+
+    def _compressor(self) -> Compressor | None:
+        """What compresses the answer, which says so; None where the client reads no gzip."""
+        self.set_header("Vary", "Accept-Encoding")
+        if not takes_gzip(self.request.headers.get("Accept-Encoding", "")):
+            return None
+        self.set_header("Content-Encoding", "gzip")
+        return Compressor()
 
     async def answer_lines(self, lines: AsyncGenerator[bytes, None]) -> None:
         """Finish with lines of JSON, each sent as soon as it is there; a failure on the way is
         the last line."""
         begun = False
+        compressor: Compressor | None = None
         try:
             async with aclosing(lines):
                 async for line in lines:
                     if not begun:
                         self.set_header("Content-Type", LINES)
                         self.set_header("X-Accel-Buffering", "no")
+                        compressor = self._compressor()
                         begun = True
-                    self.write(line)
+                    if compressor and len(line) >= SMALLEST:
+                        self.write(await asyncio.to_thread(compressor.piece, line))
+                    else:
+                        self.write(compressor.piece(line) if compressor else line)
                     await self.flush()
         except StreamClosedError:
             return
@@ -195,7 +211,10 @@ class CScaleHandler(APIHandler):
                 raise  # a wrong question, said by the status as everywhere
             self.log_exception(*sys.exc_info())
             _, problem = self.problem_of(error, HTTPStatus.INTERNAL_SERVER_ERROR)
-            self.write(to_json(ProblemLine(**problem)) + b"\n")
+            line = to_json(ProblemLine(**problem)) + b"\n"
+            self.write(compressor.piece(line) if compressor else line)
+        if compressor:
+            self.write(compressor.last())
         self.finish(set_content_type=LINES)
 
     def log_exception(self, *exc_info: Any) -> None:

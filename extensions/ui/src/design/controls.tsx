@@ -2,7 +2,7 @@
 
 import type { ComponentChildren, JSX } from "preact";
 import { Icon, type IconName } from "./icons";
-import { useId } from "./ids";
+import { usePageId } from "./page-id";
 
 interface ButtonProps extends Omit<JSX.HTMLAttributes<HTMLButtonElement>, "icon"> {
   icon?: IconName;
@@ -54,7 +54,7 @@ interface FieldProps {
 
 /** A label, what is filled in, and what there is to say of it. */
 export function Field({ label, hint, problem, quiet, children }: FieldProps) {
-  const id = useId();
+  const id = usePageId();
   const said = hint || problem ? `${id}-said` : undefined;
   return (
     <div class="cs-field">

@@ -4,7 +4,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { useTranslation } from "../i18n";
 import { IconButton } from "./controls";
-import { useId } from "./ids";
+import { usePageId } from "./page-id";
 
 interface DialogProps {
   title: string;
@@ -15,7 +15,7 @@ interface DialogProps {
 
 export function Dialog({ title, onClose, children, actions }: DialogProps) {
   const trans = useTranslation();
-  const heading = useId();
+  const heading = usePageId();
   const element = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     const dialog = element.current;

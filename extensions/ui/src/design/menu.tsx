@@ -3,7 +3,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button, IconButton } from "./controls";
 import { Icon, type IconName } from "./icons";
-import { useId } from "./ids";
+import { usePageId } from "./page-id";
 
 export interface MenuItem {
   label: string;
@@ -26,7 +26,7 @@ interface MenuProps {
 
 export function Menu({ label, items, icon, compact, kind, disabled }: MenuProps) {
   const [open, setOpen] = useState(false);
-  const id = useId();
+  const id = usePageId();
   const root = useRef<HTMLDivElement>(null);
   const list = useRef<HTMLDivElement>(null);
   const button = () => root.current?.querySelector("button");

@@ -6,7 +6,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { useId } from "./ids";
+import { usePageId } from "./page-id";
 
 interface VirtualListProps<T> {
   label: string;
@@ -31,8 +31,8 @@ const BEYOND = 6;
 
 export function VirtualList<T>(props: VirtualListProps<T>) {
   const { label, items, rowHeight, keyOf, active, reveal, onActive, onOpen, onToggle, isSelected, row, onHover, after } = props;
-  const id = useId();
   const box = useRef<HTMLDivElement>(null);
+  const rows = usePageId();
   const [seen, setSeen] = useState({ top: 0, height: 600 });
   const at = active === null ? -1 : items.findIndex((item) => keyOf(item) === active);
 
@@ -77,7 +77,8 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
 
   const first = Math.max(0, Math.floor(seen.top / rowHeight) - BEYOND);
   const last = Math.min(items.length, Math.ceil((seen.top + seen.height) / rowHeight) + BEYOND);
-  const idOf = (index: number) => `${id}-${index}`;
+  // By the place: keys may hold blanks, which ids must not.
+  const idOf = (index: number) => `${rows}-${index}`;
   const current = items[at];
   return (
     <div

@@ -8,15 +8,17 @@ export type Point = [longitude: number, latitude: number];
 
 const EARTH_RADIUS = 6371.0088; // kilometres, mean (IUGG)
 const MOST_POINTS = 20_000;
+const FARTHEST_EAST = 540; // degrees: outlines across the antimeridian may go on beyond 180
 
 export function polygonsOf(area: Area): number[][][][] {
   return area.type === "Polygon" ? [area.coordinates] : area.coordinates;
 }
 
+/** The extent of points; those that are not on the globe, which others may have written, do not count. */
 export function boxOf(points: Iterable<readonly number[]>): Box | null {
   const box: Box = [Infinity, Infinity, -Infinity, -Infinity];
   for (const [x, y] of points) {
-    if (x === undefined || y === undefined) continue;
+    if (x === undefined || y === undefined || !(Math.abs(x) <= FARTHEST_EAST && Math.abs(y) <= 90)) continue;
     box[0] = Math.min(box[0], x);
     box[1] = Math.min(box[1], y);
     box[2] = Math.max(box[2], x);

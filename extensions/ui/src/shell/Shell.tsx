@@ -1,10 +1,10 @@
 /** The frame of the panel: its views as tabs, the state of the server, and what is said. */
 
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { useId } from "../design/ids";
 import { ErrorBoundary } from "./ErrorBoundary";
 import { Notices } from "./Notices";
 import { ServerState } from "./ServerState";
+import { usePageId } from "../design/page-id";
 import { Tabs } from "../design/tabs";
 import { useTranslation } from "../i18n";
 import { useSession, useStore } from "../state/hooks";
@@ -21,7 +21,7 @@ interface ShellProps {
 
 export function Shell({ views, at }: ShellProps) {
   const trans = useTranslation();
-  const prefix = `cs${useId()}`;
+  const prefix = usePageId();
   const { wanted } = useSession();
   const shown = useStore(at);
   const chosen = views.find(({ id }) => id === shown) ?? views[0];

@@ -1,5 +1,5 @@
-import { useEffect } from "preact/hooks";
-import { useId } from "../../design/ids";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { usePageId } from "../../design/page-id";
 import { Tabs } from "../../design/tabs";
 import { useTranslation } from "../../i18n";
 import { useSession, useStore } from "../../state/hooks";
@@ -21,12 +21,20 @@ export function CatalogueView({ shown }: ViewProps) {
   const session = useSession();
   const ui = catalogueUi(session);
   const search = searchOf(session);
-  const prefix = `cs-catalogue${useId()}`;
+  const prefix = usePageId();
   const chosen = useStore(ui.pane);
   const pane = PANES.find((name) => name === chosen) ?? "search";
   const open = useStore(ui.open);
   const count = useStore(search.state, ({ items }) => items.length);
   const idle = useStore(search.state, ({ phase }) => phase === "idle");
+
+  // Who uses the keyboard goes on in what is shown now: the details, or the list they were opened from.
+  const side = useRef<HTMLDivElement>(null);
+  const focused = hasFocus(side.current);
+  useLayoutEffect(() => {
+    if (!focused || hasFocus(side.current)) return;
+    side.current?.querySelector<HTMLElement>(open ? ".cs-details-head button" : "[role=listbox], .cs-saved-main")?.focus();
+  }, [open]);
 
   // What was shown before a reload is asked for again.
   useEffect(() => {
@@ -39,7 +47,7 @@ export function CatalogueView({ shown }: ViewProps) {
 
   return (
     <div class="cs-catalogue">
-      <div class="cs-catalogue-side">
+      <div class="cs-catalogue-side" ref={side}>
         <Tabs
           label={trans.__("Parts of the catalogue")}
           kind="small"
@@ -81,4 +89,9 @@ export function CatalogueView({ shown }: ViewProps) {
       <MapPane shown={shown} />
     </div>
   );
+}
+
+function hasFocus(element: HTMLElement | null): boolean {
+  const { activeElement } = (element?.getRootNode() ?? document) as Document | ShadowRoot;
+  return !!activeElement && !!element?.contains(activeElement);
 }

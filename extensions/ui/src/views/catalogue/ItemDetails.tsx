@@ -14,6 +14,7 @@ import { useAsked, useSession, useStore } from "../../state/hooks";
 import { extentOf, toggleSelected } from "./actions";
 import { CodeMenu } from "./CodeMenu";
 import { libraryOf } from "./library";
+import { useNames, type Names } from "./names";
 import { previewsOf } from "./previews";
 import { refParts } from "./refs";
 import { Thumbnail } from "./Thumbnail";
@@ -25,6 +26,7 @@ export function ItemDetails({ reference }: { reference: string }) {
   const ui = catalogueUi(session);
   const previews = previewsOf(session);
   const { id, collection, provider } = refParts(reference);
+  const names = useNames();
   const { value, problem, waiting, retry } = useAsked([reference], (signal) =>
     session.api.get("/catalog/items/{ref}", { path: { ref: reference }, signal }),
   );
@@ -44,7 +46,15 @@ export function ItemDetails({ reference }: { reference: string }) {
   return (
     <article class="cs-details" aria-label={id}>
       <header class="cs-details-head">
-        <IconButton icon="left" label={trans.__("Back to the list")} onClick={() => ui.open.set("")} />
+        <IconButton
+          icon="left"
+          label={trans.__("Back to the list")}
+          onClick={() => {
+            ui.hovered.set(reference);
+            ui.pointed.set(reference); // so that the list shows it
+            ui.open.set("");
+          }}
+        />
         <h2 title={id}>{id}</h2>
         <IconButton
           icon="star"
@@ -58,11 +68,11 @@ export function ItemDetails({ reference }: { reference: string }) {
         <Thumbnail reference={reference} size="large" />
         <p class="cs-details-line">
           <span>{item?.datetime.replace("T", " ") || ""}</span>
-          <Badge tone="plain">{collection}</Badge>
-          <Badge tone="plain">{provider}</Badge>
+          <Badge tone="plain">{names.collection(provider, collection)}</Badge>
+          <Badge tone="plain">{names.archive(provider)}</Badge>
           {item?.mirrors.map((mirror) => (
             <Badge key={mirror.provider} tone="plain">
-              {trans.__("also at %1", mirror.provider)}
+              {trans.__("also at %1", names.archive(mirror.provider))}
             </Badge>
           ))}
         </p>
@@ -126,11 +136,11 @@ export function ItemDetails({ reference }: { reference: string }) {
                 <h3>{trans.__("Files")}</h3>
                 <span class="cs-soft">{item.assets.length}</span>
               </header>
-              <Assets assets={item.assets} home={provider} />
+              <Assets assets={item.assets} home={provider} names={names} />
               {item.mirrors.map(({ provider: where, assets }) => (
                 <details key={where}>
-                  <summary>{trans.__("In another form at %1", where)}</summary>
-                  <Assets assets={assets} home={where} />
+                  <summary>{trans.__("In another form at %1", names.archive(where))}</summary>
+                  <Assets assets={assets} home={where} names={names} />
                 </details>
               ))}
             </section>
@@ -162,7 +172,13 @@ export function ItemDetails({ reference }: { reference: string }) {
   );
 }
 
-function Assets({ assets, home }: { assets: readonly AssetEntry[]; home: string }) {
+const LONGEST_SHOWN = 400;
+
+function shortened(address: string): string {
+  return address.length > LONGEST_SHOWN ? `${address.slice(0, LONGEST_SHOWN)}…` : address;
+}
+
+function Assets({ assets, home, names }: { assets: readonly AssetEntry[]; home: string; names: Names }) {
   const trans = useTranslation();
   const session = useSession();
   const copy = async (href: string) => {
@@ -170,7 +186,7 @@ function Assets({ assets, home }: { assets: readonly AssetEntry[]; home: string 
       await navigator.clipboard.writeText(href);
       session.say(trans.__("The address is copied."), "success");
     } catch {
-      session.say(trans.__("The browser did not let it be copied: %1", href), "error");
+      session.say(trans.__("The browser did not let it be copied: %1", shortened(href)), "error");
     }
   };
   return (
@@ -186,9 +202,9 @@ function Assets({ assets, home }: { assets: readonly AssetEntry[]; home: string 
             <ul class="cs-plain-list">
               {places.map(({ name, href }) => (
                 <li key={href} class="cs-place-line">
-                  <Badge tone="plain">{name || home}</Badge>
-                  <span class="cs-mono cs-address">{safeHref(href) ? <OutsideLink address={href}>{href}</OutsideLink> : href}</span>
-                  <IconButton icon="copy" label={trans.__("Copy the address of %1 at %2", key, name || home)} onClick={() => void copy(href)} />
+                  <Badge tone="plain">{names.archive(name || home)}</Badge>
+                  <span class="cs-mono cs-address">{safeHref(href) ? <OutsideLink address={href}>{shortened(href)}</OutsideLink> : shortened(href)}</span>
+                  <IconButton icon="copy" label={trans.__("Copy the address of %1 at %2", key, names.archive(name || home))} onClick={() => void copy(href)} />
                 </li>
               ))}
             </ul>

@@ -2,7 +2,7 @@
 
 import { useMemo, useState } from "preact/hooks";
 import { Icon } from "../../design/icons";
-import { useId } from "../../design/ids";
+import { usePageId } from "../../design/page-id";
 import { useTranslation } from "../../i18n";
 import { countries } from "../../map/basemap-data";
 import { parsePlace, type Box } from "../../map/geo";
@@ -15,7 +15,7 @@ const MOST = 8;
 export function PlaceSearch() {
   const trans = useTranslation();
   const ui = catalogueUi(useSession());
-  const id = useId();
+  const id = usePageId();
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
   const [open, setOpen] = useState(false);

@@ -9,6 +9,7 @@ import { VirtualList } from "../../design/virtual-list";
 import { useTranslation } from "../../i18n";
 import { useSession, useStore } from "../../state/hooks";
 import { extentOf, inWindow, runSearch, toggleSelected } from "./actions";
+import { useNames, type Names } from "./names";
 import { ResultStatus } from "./ResultStatus";
 import { refParts } from "./refs";
 import { searchOf, type FoundItem } from "./search";
@@ -31,6 +32,7 @@ export function ResultsPane() {
   // What was under the pointer is not any more, when the list goes.
   useEffect(() => () => ui.hovered.set(null), [ui]);
   const selection = useStore(session.selection);
+  const names = useNames();
   const selected = useMemo(() => new Set(selection), [selection]);
 
   if (phase === "idle") {
@@ -123,7 +125,7 @@ export function ResultsPane() {
             onToggle={({ ref }) => toggleSelected(session, ref)}
             isSelected={({ ref }) => selected.has(ref)}
             onHover={(item) => ui.hovered.set(item?.ref ?? null)}
-            row={(item) => <Row item={item} selected={selected.has(item.ref)} />}
+            row={(item) => <Row item={item} selected={selected.has(item.ref)} names={names} />}
             after={
               next && !searching ? (
                 <div class="cs-more">
@@ -138,11 +140,12 @@ export function ResultsPane() {
   );
 }
 
-function Row({ item, selected }: { item: FoundItem; selected: boolean }) {
+function Row({ item, selected, names }: { item: FoundItem; selected: boolean; names: Names }) {
   const trans = useTranslation();
   const session = useSession();
   const { id, collection } = refParts(item.ref);
   const { datetime, cloud_cover: clouds, mirrors, provider } = item;
+  const archive = names.archive(provider);
   return (
     <div class="cs-result">
       <span
@@ -170,8 +173,10 @@ function Row({ item, selected }: { item: FoundItem; selected: boolean }) {
           )}
         </span>
         <span class="cs-result-facts cs-soft">
-          <span class="cs-cut">{collection}</span>
-          <span>{mirrors ? trans._n("%2 and %1 more", "%2 and %1 more", mirrors, provider) : provider}</span>
+          <span class="cs-cut" title={collection}>
+            {names.collection(provider, collection)}
+          </span>
+          <span class="cs-cut">{mirrors ? trans._n("%2 and %1 more", "%2 and %1 more", mirrors, archive) : archive}</span>
         </span>
       </span>
     </div>

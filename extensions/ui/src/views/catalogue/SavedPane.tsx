@@ -13,8 +13,9 @@ import { useSession, useStore } from "../../state/hooks";
 import { runSearch } from "./actions";
 import { daysOf } from "./interval";
 import { fillIn, formOf, libraryOf, shared } from "./library";
-import { SharedDialog } from "./SharedDialog";
+import { useNames, type Names } from "./names";
 import { refParts } from "./refs";
+import { SharedDialog } from "./SharedDialog";
 import { Thumbnail } from "./Thumbnail";
 import { catalogueUi } from "./ui-state";
 
@@ -23,6 +24,7 @@ export function SavedPane() {
   const session = useSession();
   const ui = catalogueUi(session);
   const library = libraryOf(session);
+  const names = useNames();
   const { searches, favourites: items, known, problem } = useStore(library.state);
   const [taking, setTaking] = useState(false);
   const [deleting, setDeleting] = useState<SavedSearch | null>(null);
@@ -114,7 +116,7 @@ export function SavedPane() {
                   }}
                 >
                   <strong>{search.name}</strong>
-                  <span class="cs-hint">{describe(search, trans)}</span>
+                  <span class="cs-hint">{describe(search, names, trans)}</span>
                 </button>
                 <Menu
                   compact
@@ -153,7 +155,7 @@ export function SavedPane() {
                   <button type="button" class="cs-saved-main" onClick={() => ui.open.set(ref)}>
                     <strong class="cs-cut">{title || id}</strong>
                     <span class="cs-hint">
-                      {collection} · {provider}
+                      {names.collection(provider, collection)} · {names.archive(provider)}
                     </span>
                   </button>
                   <IconButton icon="bin" label={trans.__("Remove %1 from the favourites", id)} onClick={() => void library.toggle(ref, title).catch(failed)} />
@@ -168,14 +170,14 @@ export function SavedPane() {
   );
 }
 
-function describe({ query }: SavedSearch, trans: ReturnType<typeof useTranslation>): string {
+function describe({ query }: SavedSearch, names: Names, trans: ReturnType<typeof useTranslation>): string {
   const { form, area, datetime } = formOf(query);
   const box = area && areaBox(area);
   const { from, to } = daysOf(datetime);
   return [
     box ? boxText(box) : trans.__("the whole world"),
     from || to ? trans.__("%1 to %2", from || "…", to || "…") : "",
-    form.collections.map((name) => name.split("|").at(-1)).join(", "),
+    [...new Set(form.collections.map(names.choice))].join(", "),
     form.maxCloudCover < 100 ? trans.__("clouds ≤ %1 %", form.maxCloudCover) : "",
     form.conditions.length ? trans._n("%1 condition", "%1 conditions", form.conditions.length) : "",
   ]

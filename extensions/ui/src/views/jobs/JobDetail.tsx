@@ -3,7 +3,7 @@
 import { useEffect } from "preact/hooks";
 import { IconButton } from "../../design/controls";
 import { Badge, Empty, ProblemNote, Waiting } from "../../design/feedback";
-import { useId } from "../../design/ids";
+import { usePageId } from "../../design/page-id";
 import { Tabs } from "../../design/tabs";
 import { useTranslation } from "../../i18n";
 import { useAsked, useSession, useStore } from "../../state/hooks";
@@ -21,7 +21,7 @@ export function JobDetail({ id, shown }: { id: string; shown: boolean }) {
   const trans = useTranslation();
   const session = useSession();
   const ui = jobsUi(session);
-  const prefix = `cs-job${useId()}`;
+  const prefix = usePageId();
   const chosen = useStore(ui.part);
   const part = PARTS.find((name) => name === chosen) ?? "overview";
   const known = useStore(session.jobs.state, (state) => state.known);

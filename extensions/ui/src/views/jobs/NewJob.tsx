@@ -1,7 +1,7 @@
 /** A new job: a workflow, a process graph of one's own, or a Spark application. */
 
 import { IconButton } from "../../design/controls";
-import { useId } from "../../design/ids";
+import { usePageId } from "../../design/page-id";
 import { Tabs } from "../../design/tabs";
 import { useTranslation } from "../../i18n";
 import { useSession, useStore } from "../../state/hooks";
@@ -15,7 +15,7 @@ const KINDS = ["workflow", "graph", "spark"] as const;
 export function NewJob() {
   const trans = useTranslation();
   const ui = jobsUi(useSession());
-  const prefix = `cs-new${useId()}`;
+  const prefix = usePageId();
   const chosen = useStore(ui.kind);
   const kind = KINDS.find((name) => name === chosen) ?? "workflow";
   return (

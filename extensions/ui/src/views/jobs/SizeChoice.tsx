@@ -2,7 +2,7 @@
 
 import { TextField } from "../../design/controls";
 import { Badge, Note, ProblemNote } from "../../design/feedback";
-import { useId } from "../../design/ids";
+import { usePageId } from "../../design/page-id";
 import { useTranslation } from "../../i18n";
 import { useAsked, useSession } from "../../state/hooks";
 import { PodList } from "./PodList";
@@ -19,7 +19,7 @@ interface SizeChoiceProps {
 export function SizeChoice({ local, options, onOptions }: SizeChoiceProps) {
   const trans = useTranslation();
   const { api } = useSession();
-  const group = useId();
+  const group = usePageId();
   const asked = useAsked([api, local], local ? null : (signal) => api.get("/jobs/sizes", { signal }));
   if (local) return <Note>{trans.__("Spark runs within your server, with the memory that the site gives it. There is no size to choose.")}</Note>;
   const sizes = asked.value?.sizes ?? [];
