@@ -49,8 +49,10 @@ def lab_page(browser: Browser, federation: Federation, username: str) -> Iterato
         yield page
     finally:
         context.close()
-    assert [url for url in foreign if not url.startswith(_LOCAL)] == []
-    assert [fault for fault in faults if "ResizeObserver" not in fault] == []
+    elsewhere = [url for url in foreign if not url.startswith(_LOCAL)]
+    assert not elsewhere, elsewhere
+    broken = [fault for fault in faults if "ResizeObserver" not in fault]
+    assert not broken, broken
 
 
 def sign_in(page: Page, federation: Federation, username: str) -> None:
