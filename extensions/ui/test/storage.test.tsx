@@ -68,7 +68,7 @@ const open = async (user: ReturnType<typeof userEvent.setup>) => user.click(awai
 describe("a path", () => {
   it("that is long is shown by its end", () => {
     expect(endOf("/s3/vo-aqua/home/ada/")).toBe("/s3/vo-aqua/home/ada/");
-    expect(endOf("/home/users/of/the/whole/institute/ada/s3/vo-aqua/products")).toBe("…/institute/ada/s3/vo-aqua/products");
+    expect(endOf("/home/users/of/the/whole/institute/ada/s3/vo-aqua/products")).toBe("…/whole/institute/ada/s3/vo-aqua/products");
     expect(endOf("x".repeat(90))).toBe(`…/${"x".repeat(90)}`);
   });
 });
