@@ -49,6 +49,7 @@ LONGEST_FRAME = 200.0
 EVENT_SECONDS = 0.5
 FIRST_PAINT_SECONDS = 1.0
 
+_WIDTH = 110
 _SLOW = 180_000  # milliseconds
 _SIDE = ".lm-TabBar-tab[data-id='cscale-side-panel']"
 _PANEL_MAP = "#cscale-side-panel .cs-map .leaflet-tile-loaded"
@@ -250,6 +251,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     console = Console()
+    if not console.is_terminal:
+        console.width = _WIDTH
     with world(console.log) as where:
         found = list(measure(where, console))
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
