@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import re
 import statistics
 import subprocess
@@ -26,18 +24,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
 import yaml
 from pystac_client import Client
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.archives.federation import federation, providers
 from benchmarks.archives.running import archives
+from benchmarks.figures import Figure, figure, report
 from cscale_core.catalog.federation import Federation
 from cscale_core.catalog.query import SearchQuery
 from cscale_core.catalog.report import Found, SearchResult
@@ -57,41 +52,8 @@ READINGS = 5
 GOAL_THROUGHPUT = 3.0
 GOAL_FLAT = 1.2
 
-_WIDTH = 110
 REQUESTS = 200
 GOAL_OVERHEAD = 10.0
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One comparison in the common shape of all benchmarks."""
-
-    name: str
-    ours: float
-    other: float
-    other_name: str
-    unit: str
-    ratio: float
-    goal: float
-    met: bool
-
-
-def figure(
-    name: str,
-    ours: float,
-    other: float,
-    other_name: str,
-    unit: str,
-    goal: float,
-    *,
-    more_is_better: bool = False,
-) -> Figure:
-    """A figure whose ratio is held to a goal: at most, or at least where more is better."""
-    ratio = ours / other
-    met = ratio >= goal if more_is_better else ratio <= goal
-    return Figure(
-        name, round(ours, 2), round(other, 2), other_name, unit, round(ratio, 3), goal, met
-    )
 
 
 # --- many archives at once ---------------------------------------------------------------------
@@ -296,28 +258,6 @@ PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
 }
 
 
-def show(figures: Sequence[Figure], console: Console) -> None:
-    """The figures as a table, with the machine they are of."""
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    table = Table(title=f"The federated search on {machine}", box=box.SIMPLE_HEAD, padding=(0, 1))
-    for heading in ("", "ours", "other", "unit", "against", "ratio", "goal", "met"):
-        numeric = heading in ("ours", "other", "ratio", "goal")
-        table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
-    for each in figures:
-        sign = "≥" if each.unit == "items/s" else "≤"
-        table.add_row(
-            each.name,
-            f"{each.ours:,.1f}",
-            f"{each.other:,.1f}",
-            each.unit,
-            each.other_name,
-            f"{each.ratio:.2f}",
-            f"{sign} {each.goal:.2f}",
-            "yes" if each.met else "NO",
-        )
-    console.print(table)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.catalog", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -325,14 +265,7 @@ def main() -> int:
     arguments = parser.parse_args()
     parts = [PARTS[arguments.only]] if arguments.only else list(PARTS.values())
     figures = [each for part in parts for each in part()]
-    console = Console()
-    if not console.is_terminal:
-        console.width = _WIDTH
-    show(figures, console)
-    if arguments.json:
-        content = json.dumps([asdict(each) for each in figures], indent=2)
-        arguments.json.write_text(content + "\n", encoding="utf-8")
-    return 0 if all(each.met for each in figures) else 1
+    return report("The federated search", figures, arguments.json)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,6 @@ import argparse
 import asyncio
 import json
 import logging
-import os
-import platform
 import ssl
 import statistics
 import sys
@@ -40,8 +38,8 @@ from typing import Any
 
 import httpx
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.figures import Figure, figure, quantile, report
 from benchmarks.hubs.world import (
     BUCKET,
     PASSWORD,
@@ -318,67 +316,42 @@ async def run(folder: Path, count: int, visitors: int) -> dict[str, Any]:
 # -- figures -------------------------------------------------------------------------------------
 
 
-def quantile(values: Sequence[float], part: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, round(part * (len(ordered) - 1)))]
-
-
-def rows(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The figures in the common shape of all benchmarks."""
-
-    def row(
-        name: str,
-        ours: float,
-        other: float,
-        other_name: str,
-        unit: str,
-        goal: float,
-        *,
-        more: bool = False,
-    ) -> dict[str, Any]:
-        ratio = ours / other
-        return {
-            "name": name,
-            "ours": round(ours, 4),
-            "other": round(other, 4),
-            "other_name": other_name,
-            "unit": unit,
-            "ratio": round(ratio, 3),
-            "goal": goal,
-            "met": ratio >= goal if more else ratio <= goal,
-        }
+def rows(found: dict[str, Any]) -> Iterator[Figure]:
+    """The figures of what was found."""
 
     plain = "plain JupyterHub"
     visited = found["visits"]
-    for name, figure in (
+    for name, statistic in (
         ("median", statistics.median),
         ("p95", lambda values: quantile(values, 0.95)),
     ):
-        figures = figure(visited["ours"]), figure(visited["plain"])
-        yield row(f"login and start of JupyterLab, {name}", *figures, plain, "s", GOAL_LOGIN)
+        figures = statistic(visited["ours"]), statistic(visited["plain"])
+        yield figure(f"login and start of JupyterLab, {name}", *figures, plain, "s", GOAL_LOGIN)
     for what, ours, other in zip(
         ("start", "event loop late"), found["crowds"]["ours"], found["crowds"]["plain"], strict=True
     ):
         figures = statistics.median(ours), statistics.median(other)
         rounds = f"{what}, p95, median of {len(ours)} rounds"
-        yield row(f"{found['people']} people: {rounds}", *figures, plain, "s", GOAL_MANY)
+        yield figure(f"{found['people']} people: {rounds}", *figures, plain, "s", GOAL_MANY)
     first, again, direct = (found["credentials"][name] for name in ("first", "again", "direct"))
     callers = f"{len(first[0])} callers"
     p95 = [quantile(taken, 0.95) for taken, _ in (first, again, direct)]
     rate = [len(taken) / all_of_it for taken, all_of_it in (first, again, direct)]
     sts = "STS itself"
-    yield row(f"{callers}, first credentials: p95", p95[0], GOAL_FIRST, "bound", "s", 1.0)
-    yield row(
+    yield figure(f"{callers}, first credentials: p95", p95[0], GOAL_FIRST, "bound", "s", 1.0)
+    yield figure(
         f"{callers}, first credentials: a second",
         rate[0],
         len(first[0]) / GOAL_FIRST,
         "bound",
         "1/s",
         1.0,
-        more=True,
+        more_is_better=True,
     )
-    yield row(f"{callers}, again: p95", p95[1], p95[2], sts, "s", 1.0)
-    yield row(f"{callers}, again: a second", rate[1], rate[2], sts, "1/s", 1.0, more=True)
+    yield figure(f"{callers}, again: p95", p95[1], p95[2], sts, "s", 1.0)
+    yield figure(
+        f"{callers}, again: a second", rate[1], rate[2], sts, "1/s", 1.0, more_is_better=True
+    )
 
 
 def main() -> int:
@@ -389,32 +362,14 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="cscale-bench-") as folder:
-        found = list(rows(asyncio.run(run(Path(folder), arguments.people, arguments.visits))))
-    machine = (
-        f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}"
-    )
-    table = Table(
-        title=f"Hub and broker on {machine}",
+        found = asyncio.run(run(Path(folder), arguments.people, arguments.visits))
+    return report(
+        "Hub and broker",
+        rows(found),
+        arguments.json,
         caption="Other: a plain JupyterHub at the same issuer; for credentials, a bound, and the "
         "STS that the broker asks.",
     )
-    for heading in ("", "ours", "other", "unit", "ratio", "goal", "met"):
-        table.add_column(heading, no_wrap=not heading)
-    for entry in found:
-        more = entry["unit"] == "1/s"
-        table.add_row(
-            entry["name"],
-            f"{entry['ours']:.4g}",
-            f"{entry['other']:.4g}",
-            entry["unit"],
-            f"{entry['ratio']:.3g}",
-            f"{'≥' if more else '≤'} {entry['goal']:g}",
-            "yes" if entry["met"] else "NO",
-        )
-    Console().print(table)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    return 0 if all(entry["met"] for entry in found) else 1
 
 
 if __name__ == "__main__":

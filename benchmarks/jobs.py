@@ -13,17 +13,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import multiprocessing
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import cycle
@@ -31,9 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.figures import Figure, figure, quantile, report
 from cscale_core.backends import OpenEOBackend
 from cscale_core.jobs.engines.openeo import OpenEOEngine
 from cscale_core.jobs.manager import JobManager
@@ -282,11 +278,6 @@ async def run(urls: dict[str, str], folder: Path) -> dict[str, Any]:
 # -- figures -------------------------------------------------------------------------------------
 
 
-def quantile(values: Sequence[float], part: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, round(part * (len(ordered) - 1)))]
-
-
 def busiest(seen: dict[str, Any], user: str, began: float, ended: float) -> float:
     """Requests a second of a user, at the back end that had most."""
     counts = [
@@ -329,24 +320,14 @@ def requests_of(found: dict[str, Any], user: str, *, program: str = "") -> float
     return float(sum(1 for moment, _, _, who in requests if counts(moment, who)))
 
 
-def rows(found: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    """The figures in the common shape of all benchmarks."""
+def rows(found: dict[str, Any]) -> Iterator[Figure]:
+    """The figures of what was found."""
 
     def row(
         name: str, ours: float, other: float, other_name: str, unit: str, *, faster: bool = False
-    ) -> dict[str, Any]:
-        ratio = other / ours if faster else ours / other
+    ) -> Figure:
         goal = GOAL_FASTER if faster else 1.0
-        return {
-            "name": name,
-            "ours": round(ours, 3),
-            "other": round(other, 3),
-            "other_name": other_name,
-            "unit": unit,
-            "ratio": round(ratio, 3),
-            "goal": goal,
-            "met": ratio >= goal if faster else ratio <= goal,
-        }
+        return figure(name, ours, other, other_name, unit, goal, times_less=faster)
 
     events = event_latencies(found)
     rate = busiest(found["seen"], "many", found["began"], found["ended"])
@@ -363,15 +344,15 @@ def rows(found: dict[str, Any]) -> Iterable[dict[str, Any]]:
     told = {t: moment for (t, status), moment in found["ours"].items() if status == "finished"}
     ours = latencies(found, "ours", told)
     theirs = latencies(found, "theirs", found["theirs"])
-    for name, figure in (
+    for name, statistic in (
         ("mean", statistics.mean),
         ("p50", statistics.median),
         ("p95", lambda values: quantile(values, 0.95)),
     ):
         yield row(
             f"20 jobs: end to notice, {name}",
-            figure(ours),
-            figure(theirs),
+            statistic(ours),
+            statistic(theirs),
             rival_name,
             "s",
             faster=name != "p95",
@@ -390,29 +371,14 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cscale-bench-") as folder, doubles() as urls:
-        found = list(rows(asyncio.run(run(urls, Path(folder)))))
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    table = Table(
-        title=f"Jobs at three openEO back ends on {machine}",
+        found = asyncio.run(run(urls, Path(folder)))
+    return report(
+        "Jobs at three openEO back ends",
+        rows(found),
+        arguments.json,
         caption="Other: the promised bound; for events, asking one by one at one request a "
         "second; for the 20 jobs, MultiBackendJobManager.",
     )
-    for heading in ("", "ours", "other", "unit", "ratio", "goal", "met"):
-        table.add_column(heading, no_wrap=not heading)
-    for entry in found:
-        table.add_row(
-            entry["name"],
-            f"{entry['ours']:.4g}",
-            f"{entry['other']:.4g}",
-            entry["unit"],
-            f"{entry['ratio']:.3g}",
-            f"{'≥' if entry['goal'] > 1 else '≤'} {entry['goal']:g}",
-            "yes" if entry["met"] else "NO",
-        )
-    Console().print(table)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    return 0 if all(entry["met"] for entry in found) else 1
 
 
 if __name__ == "__main__":

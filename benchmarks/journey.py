@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -17,8 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from benchmarks.figures import Figure, figure, report
 
 GOAL_SECONDS = 240.0
 GOAL_GIB = 6.0
@@ -67,27 +64,18 @@ def measure() -> tuple[dict[str, Any], float, int]:
         if process.returncode:
             output = process.stdout.read() if process.stdout else ""
             raise RuntimeError(f"the demo failed:\n{output}")
-        report: dict[str, Any] = json.loads(Path(folder, "demo/report.json").read_text())
-        return report, seconds, largest
+        told: dict[str, Any] = json.loads(Path(folder, "demo/report.json").read_text())
+        return told, seconds, largest
 
 
-def rows(report: dict[str, Any], seconds: float, memory: int) -> list[dict[str, Any]]:
-    """The figures in the common shape of all benchmarks; the other is the promised bound."""
+def rows(told: dict[str, Any], seconds: float, memory: int) -> list[Figure]:
+    """The figures of a run; the other is the promised bound."""
 
-    def row(name: str, ours: float, bound: float, unit: str) -> dict[str, Any]:
-        return {
-            "name": name,
-            "ours": round(ours, 2),
-            "other": bound,
-            "other_name": "promised bound",
-            "unit": unit,
-            "ratio": round(ours / bound, 3),
-            "goal": 1.0,
-            "met": ours <= bound,
-        }
+    def row(name: str, ours: float, bound: float, unit: str) -> Figure:
+        return figure(name, ours, bound, "promised bound", unit, 1.0)
 
     steps = [
-        row(f"step: {step['name']}", step["seconds"], GOAL_SECONDS, "s") for step in report["steps"]
+        row(f"step: {step['name']}", step["seconds"], GOAL_SECONDS, "s") for step in told["steps"]
     ]
     return [
         row("whole journey", seconds, GOAL_SECONDS, "s"),
@@ -100,23 +88,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.journey", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    found = rows(*measure())
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    table = Table(title=f"The journey on {machine}")
-    for heading in ("", "measured", "bound", "unit", "met"):
-        table.add_column(heading, justify="left" if heading in ("", "unit", "met") else "right")
-    for entry in found:
-        table.add_row(
-            entry["name"],
-            f"{entry['ours']:.2f}",
-            f"{entry['other']:g}",
-            entry["unit"],
-            "yes" if entry["met"] else "NO",
-        )
-    Console().print(table)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    return 0 if all(entry["met"] for entry in found) else 1
+    return report("The journey", rows(*measure()), arguments.json)
 
 
 if __name__ == "__main__":

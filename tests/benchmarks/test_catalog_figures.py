@@ -12,7 +12,6 @@ import pytest
 from benchmarks.archives.federation import federation
 from benchmarks.archives.items import item
 from benchmarks.archives.running import archives
-from benchmarks.catalog import figure
 from cscale_core.catalog.query import SearchQuery
 
 
@@ -45,15 +44,3 @@ def test_both_readers_read_the_same(reader: str) -> None:
     reading = json.loads(run.stdout)
     assert reading["items"] == 95
     assert reading["seconds"] > 0
-
-
-@pytest.mark.parametrize(
-    ("ours", "other", "more_is_better", "met"),
-    [(11, 10, False, True), (13, 10, False, False), (13, 10, True, True), (11, 10, True, False)],
-)
-def test_goal_is_a_bound_on_the_ratio(
-    ours: float, other: float, more_is_better: bool, met: bool
-) -> None:
-    found = figure("name", ours, other, "other", "ms", 1.2, more_is_better=more_is_better)
-    assert found.met is met
-    assert found.ratio == ours / other

@@ -185,7 +185,7 @@ def run(
         if upload is not None:
             upload(folder / "results" / file["name"])
     seconds = time.monotonic() - started
-    log.info(f"{len(files)} files were written in {seconds:.1f} s.")
+    log.info(f"Files written: {len(files)}, in {seconds:.1f} s.")
     results = {
         "files": files,
         "finished": dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),

@@ -6,10 +6,12 @@ import { hintOf } from "../src/views/jobs/hints";
 import { ANYTHING, chosenJobs, isListing, rowsOf } from "../src/views/jobs/listing";
 import { filterLines, foldLines, marked } from "../src/views/jobs/log-lines";
 import { remaining } from "../src/views/jobs/Overview";
+import { readable } from "../src/views/jobs/readable";
 import { bestHref, bucketAndKey, resultOf } from "../src/views/jobs/results";
-import { fieldsOf, halves, initialValues, periodOf, sentValues, wrongValue } from "../src/views/jobs/schema-form";
+import { fieldsOf, halves, initialValues, knownCollections, periodOf, sentValues, wrongValue } from "../src/views/jobs/schema-form";
+import { usageOf } from "../src/views/jobs/usage";
 import { seriesOf } from "../src/views/jobs/values";
-import { duration, isoDuration, timesOf } from "../src/views/jobs/words";
+import { duration, isoDuration, placeOf, timesOf } from "../src/views/jobs/words";
 import { job } from "./jobs-data";
 
 describe("the list", () => {
@@ -61,7 +63,57 @@ describe("times", () => {
   });
 });
 
+describe("a place", () => {
+  const places = new Map([["openeo cdse", "Copernicus Data Space"]]);
+  const at = (engine: "openeo" | "spark", backend: string) => placeOf({ spec: { engine, backend, title: "", vo: "" } }, places, english);
+  it("is called by its name, where it is known, and else by its id", () => {
+    expect(at("openeo", "cdse")).toBe("Copernicus Data Space");
+    expect(at("openeo", "vito")).toBe("openEO (vito)");
+    expect(at("openeo", "openeo")).toBe("openEO");
+    expect(at("spark", "local")).toBe("Spark on this server");
+  });
+});
+
+describe("what a job used", () => {
+  const used = (engine: "openeo" | "slurm" | "spark", usage: object) =>
+    usageOf({ spec: { engine, backend: "", title: "", vo: "" }, usage: usage as Record<string, unknown> }, english);
+  it("is said in units that people read", () => {
+    const usage = {
+      cpu: { value: 3725, unit: "cpu-seconds" },
+      duration: { value: 77.4, unit: "seconds" },
+      memory: { value: 267, unit: "mb" },
+      tiles: { value: 1200, unit: "tiles" },
+      input_pixel: { value: 1.5, unit: "mega-pixel" },
+      odd: { value: null },
+    };
+    expect(used("openeo", usage)).toEqual([
+      ["Processors' time", "1 h 2 min"],
+      ["Computed for", "1 min 17 s"],
+      ["Memory", "267 MB"],
+      ["Tiles", "1,200"],
+      ["Input pixel", "1.5 mega-pixel"],
+    ]);
+  });
+  it("comes from Slurm's accounting too", () => {
+    expect(used("slurm", { slurm: { tasks: 2, cpu_seconds: 61, memory: 2e9, nodes: "n1,n2" } })).toEqual([
+      ["Tasks", "2"],
+      ["Processors' time", "1 min 1 s"],
+      ["Memory at most", "2.0 GB"],
+      ["Nodes", "n1,n2"],
+    ]);
+    expect(used("spark", { spark: { tasks: {} } })).toEqual([]);
+  });
+});
+
 describe("the log", () => {
+  it.each([
+    ["\u001b[1;31mred\u001b[0m alert\r\n", "red alert"],
+    ["\u001b]0;a title\u0007text\u001b]8;;http://x\u001b\\link\u001b]8;;\u001b\\", "textlink"],
+    ["10 %\r 50 %\r100 %\nnext\tcolumn", "100 %\nnext\tcolumn"],
+    ["safe\u202egpj.exe\u0000", "safe\ufffdgpj.exe\ufffd"],
+    ["<script>alert(1)</script>", "<script>alert(1)</script>"],
+    ["\u001b", "\ufffd"],
+  ])("is text that can be read: %j", (written, read) => expect(readable(written)).toBe(read));
   const line = (id: number, message: string, level: LogLine["level"] = "info"): LogLine => ({ id, level, message, time: "2026-01-01T00:00:00Z" });
   it("folds repeats that differ in numbers only", () => {
     const folds = foldLines([line(1, "Task 1 of 3"), line(2, "Task 2 of 3"), line(3, "Done"), line(4, "Task 3 of 3")]);
@@ -116,6 +168,17 @@ describe("a form", () => {
     expect(values.period).toEqual(["2024-01-01", "2024-02-01"]);
     expect(sentValues(fields, values)).not.toHaveProperty("max_cloud_cover");
   });
+  it("offers each collection once, by title", () => {
+    const entries = [
+      { own_id: "s2", title: "Sentinel-2" },
+      { own_id: "dem", title: "" },
+      { own_id: "s2", title: "Sentinel-2" },
+    ];
+    expect(knownCollections(entries)).toEqual([
+      { id: "dem", title: "dem" },
+      { id: "s2", title: "Sentinel-2" },
+    ]);
+  });
   it("makes no dates up", () => {
     expect(periodOf("2024-01-01T00:00:00Z/..")).toEqual(["2024-01-01", ""]);
     expect(halves(["2020-01-01", "2022-01-01"])).toEqual([
@@ -157,6 +220,10 @@ describe("results", () => {
     expect(bestHref(result.files[0]!)).toBe("s3://b/k/x.tif");
     expect(bucketAndKey("s3://b/k/x.tif")).toEqual({ bucket: "b", key: "k/x.tif" });
     expect(bestHref({ ...result.files[0]!, hrefs: ["javascript:alert(1)"] })).toBe("");
+  });
+  it("are of a day, or of a period", () => {
+    expect(resultOf("j", { properties: { datetime: "2020-05-01T00:00:00Z" } }).days).toBe("2020-05-01");
+    expect(resultOf("j", { properties: { datetime: null, start_datetime: "2020-01-01T00:00:00Z", end_datetime: "2020-12-31T00:00:00Z" } }).days).toBe("2020-01-01 – 2020-12-31");
   });
   it("become series in the order of time", () => {
     const line = (datetime: string | null, value: number | null) => ({ type: "value" as const, layer: "l", title: "t", datetime, values: [{ name: "ndvi", value, unit: "" }] });

@@ -58,7 +58,7 @@ function server(...all: ReturnType<typeof job>[]): FakeServer {
     .on("GET workflows", { workflows: [entry] })
     .on("GET workflows/index-map/picture", "<svg/>")
     .on("GET site", { grants: [] })
-    .on("GET catalog/collections", { collections: [], providers: [] })
+    .on("GET catalog/collections", { collections: [{ own_id: "s2-l2a", title: "Sentinel-2, level 2A" }], providers: [] })
     .on("GET jobs/sizes", { sizes: [{ name: "small", title: "For a try", options: { executor_memory: "2g" }, pods: [{ role: "executor", count: 1, cpus: 1, memory: "2867m", memory_parts: { heap: "2g", overhead: "819m" }, fits: true }], fits: true, problem: "" }] })
     .on("POST notices/seen", new Response(null, { status: 204 }))
     .on("GET jobs/bad", { ...failed, spec: { ...failed.spec, process: { application: "aqua-monitor" }, options: { executors: 2 } }, results: [], idempotency_key: "" });
@@ -82,6 +82,22 @@ describe("the list and a job", () => {
     expect(screen.getByText("1 of 3")).toBeTruthy();
     expect(await seriousViolations()).toEqual([]);
     expect((globalThis as { hit?: boolean }).hit).toBeUndefined();
+  });
+
+  it("says how far the stages and tasks of Spark are", async () => {
+    const user = userEvent.setup();
+    const usage = { spark: { stages: { active: 1, complete: 2, failed: 0 }, tasks: { total: 40, active: 2, completed: 10, failed: 1 }, executors: { active: 2, total: 3 }, cores: 4, shuffle: { spilled_bytes: 5_000_000 }, task_seconds: 100, gc_seconds: 30 } };
+    await show(shell(), server({ ...running, usage, ui_path: "//elsewhere/x" }));
+    await user.click(await screen.findByText("Busy"));
+    const spark = within(await screen.findByRole("region", { name: "Spark" }));
+    expect(spark.getByText("Tasks: 10 of 40 done")).toBeTruthy();
+    expect(spark.getByText("2 running · 1 failed")).toBeTruthy();
+    expect(spark.getByText("Stages: 2 of 3 done")).toBeTruthy();
+    expect(spark.getByText("2 of 3 executors · 4 processors · 1 min 40 s of computing in all")).toBeTruthy();
+    expect(spark.getByText("5.0 MB did not fit into memory and went to disk.")).toBeTruthy();
+    expect(spark.getByText("30 % of the time goes into freeing memory.")).toBeTruthy();
+    expect(spark.queryByRole("link")).toBeNull();
+    expect(await seriousViolations()).toEqual([]);
   });
 
   it("says why a job failed, and tries again with what was suggested", async () => {
@@ -123,7 +139,7 @@ describe("the list and a job", () => {
 
   it("folds, searches and explains the log", async () => {
     const user = userEvent.setup();
-    const fake = server(failed).on("GET jobs/bad/logs", logs(line(1, "Task 1"), line(2, "Task 2"), line(3, HOSTILE), line(4, "java.lang.OutOfMemoryError", "error"), line(5, "bye")));
+    const fake = server(failed).on("GET jobs/bad/logs", logs(line(1, "Task 1"), line(2, "Task 2"), line(3, HOSTILE), line(4, "java.lang.OutOfMemoryError", "error"), line(5, "\u001b[32mbye\u001b[0m")));
     await show(shell(), fake);
     await user.click(await screen.findByText("Too large"));
     await user.click(await screen.findByRole("tab", { name: "Log" }));
@@ -164,6 +180,9 @@ describe("results", () => {
     expect(fake.of("POST layers/series")[0]?.body).toMatchObject({ layers: ["job|done|r"], longitude: 2, latitude: 3 });
     await user.click(screen.getByRole("button", { name: "Download map" }));
     await waitFor(() => expect(fake.of("POST storage/links")[0]?.body).toEqual({ bucket: "b", key: "k.tif" }));
+    await user.click(screen.getByRole("button", { name: "Copy a link to map for a colleague" }));
+    expect(await screen.findByText(/A link for anyone who has it is copied/)).toBeTruthy();
+    expect(await navigator.clipboard.readText()).toBe("https://s3.example/k.tif?signed");
     await user.click(screen.getByRole("button", { name: "More with this job" }));
     await user.click(screen.getByRole("menuitem", { name: "Register and share in the catalogue" }));
     await waitFor(() => expect(fake.of("POST jobs/done/publish")).toHaveLength(1));
@@ -193,7 +212,10 @@ describe("a new job", () => {
     await user.click(screen.getByRole("button", { name: "Start the job" }));
     expect(fake.of("POST jobs")).toHaveLength(0);
     expect(await screen.findByText("This is needed.")).toBeTruthy();
-    await user.type(screen.getByRole("textbox", { name: "Collection" }), "s2");
+    await user.selectOptions(screen.getByRole("combobox", { name: "Collection" }), "Sentinel-2, level 2A (s2-l2a)");
+    expect(screen.queryByText("This is needed.")).toBeNull();
+    await user.selectOptions(screen.getByRole("combobox", { name: "Collection" }), "Another one, by its id…");
+    await user.type(screen.getByRole("textbox", { name: "Id of the collection" }), "s2");
     await user.click(screen.getByRole("button", { name: "Check and estimate" }));
     expect(await screen.findByText("Estimate: takes about 10 min 0 s, costs 3 credits, makes 2.0 MB.")).toBeTruthy();
     expect(await seriousViolations()).toEqual([]);

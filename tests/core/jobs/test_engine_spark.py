@@ -295,7 +295,11 @@ def test_output_of_an_application_becomes_log_lines() -> None:
         "2026-01-01T00:00:00 WARN TaskSetManager: slow\n"
         "2026-01-01T00:00:00 ERROR Executor: bad\n"
         "Traceback (most recent call last):\n"
+        "  File main.py, line 3\n"
+        "pyspark.errors.AnalysisException: no such column\n"
         '{"not": "ours"}\n'
+        "Tile 3 of 4\n"
+        " 50 %\r100 %\n"
         "\n"
     )
     assert [(level, message) for _, level, message in entries] == [
@@ -303,7 +307,11 @@ def test_output_of_an_application_becomes_log_lines() -> None:
         ("warning", "TaskSetManager: slow"),
         ("error", "Executor: bad"),
         ("debug", "Traceback (most recent call last):"),
+        ("debug", "  File main.py, line 3"),
+        ("error", "pyspark.errors.AnalysisException: no such column"),
         ("debug", '{"not": "ours"}'),
+        ("info", "Tile 3 of 4"),
+        ("debug", " 50 %\r100 %"),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import httpx
 import pytest
@@ -14,6 +15,8 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 AQUA, WATER = "vo:aquamonitor.c-scale.eu", "vo:waterwatch.c-scale.eu"
 AT_EXPIRY = 50
+# Seconds for which JupyterHub takes a login, or a look at it, as one of now.
+LOOKED = 1.1
 
 
 @pytest.fixture
@@ -30,6 +33,7 @@ def due(hub: RunningHub, issuer: SwitchedIssuer, visitor: Visitor) -> Visitor:
     issuer.life = 1
     assert visitor.sign_in("aqua-manager").status_code == 200
     issuer.life = None
+    time.sleep(LOOKED)
     return visitor
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.hub.contrast import unreadable
 
 if TYPE_CHECKING:
     from tests.hub.operating.conftest import Operated
@@ -19,24 +19,11 @@ pytestmark = [pytest.mark.stack, pytest.mark.browser, pytest.mark.timeout(400)]
 PICTURES = os.environ.get("CSCALE_TEST_PICTURES", "")
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="install the extra test")
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("install chromium (Debian) for the browser tests")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 def check(page: Any, name: str) -> None:
     """Everything can be read, nothing is wider than the page."""
     if PICTURES:
         page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
-    unreadable = [found for found in page.evaluate(CONTRASTS) if found[0] < 4.5]
-    assert unreadable == [], name
+    assert unreadable(page) == [], name
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
 
 
@@ -109,32 +96,3 @@ def test_people_in_jupyterlab_are_told_too_and_nobody_else_is_asked(
         url for url in asked if not url.startswith(("http://127.0.0.1", "data:", "blob:"))
     ] == []
     context.close()
-
-
-CONTRASTS = """() => {
-  const colour = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => {
-    const part = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-    return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
-  };
-  const ground = (node) => {
-    for (; node; node = node.parentElement) {
-      const found = colour(getComputedStyle(node).backgroundColor);
-      if (found.length === 3 || found[3] === 1) return found;
-    }
-    return [255, 255, 255];
-  };
-  const words = (node) => [...node.childNodes].some(
-    (child) => child.nodeType === 3 && child.textContent.trim());
-  return [...document.body.querySelectorAll("*")]
-    .filter((node) => words(node) && node.checkVisibility({ visibilityProperty: true })
-      && !node.closest("noscript, .visually-hidden"))
-    .map((node) => {
-      const under = ground(node), style = colour(getComputedStyle(node).color);
-      const alpha = style.length > 3 ? style[3] : 1;
-      const over = style.slice(0, 3).map((v, i) => alpha * v + (1 - alpha) * under[i]);
-      const [a, b] = [light(over), light(under)].sort((x, y) => y - x);
-      return [(a + 0.05) / (b + 0.05), node.tagName + "." + node.className + ": "
-        + node.textContent.trim().slice(0, 40)];
-    });
-}"""

@@ -10,6 +10,7 @@ import { useTranslation } from "../../i18n";
 import { useSession, useStore } from "../../state/hooks";
 import { ANYTHING, chosenJobs, ENGINES, isOpen, rowsOf, type Listing, type Row } from "./listing";
 import { useNow } from "./now";
+import { placesOf, type Places } from "./places";
 import { jobsUi, newJob, openJob } from "./ui-state";
 import { ago, duration, engineName, statusSentence, statusWord, timesOf, titleOf, TONES } from "./words";
 
@@ -25,6 +26,7 @@ export function JobList({ shown }: { shown: boolean }) {
   const open = useStore(ui.open);
   const making = useStore(ui.making);
   const [active, setActive] = useState<string | null>(null);
+  const places = useStore(placesOf(session));
   const now = useNow(shown && jobs.length > 0, jobs.some(isOpen) ? 1000 : 30_000);
   const chosen = useMemo(() => chosenJobs(jobs, listing), [jobs, listing]);
   const rows = useMemo(() => rowsOf(chosen, listing.group, folded, trans), [chosen, listing.group, folded, trans]);
@@ -38,7 +40,7 @@ export function JobList({ shown }: { shown: boolean }) {
     <>
       <div class="cs-jobs-tools">
         <div class="cs-jobs-first">
-          <TextField quiet type="search" label={trans.__("Search in the jobs")} placeholder={trans.__("Search in the jobs")} value={listing.text} onValue={(text) => change({ text })} />
+          <TextField quiet type="search" label={trans.__("Search in the jobs")} placeholder={trans.__("Search")} value={listing.text} onValue={(text) => change({ text })} />
           <Button kind="primary" icon="plus" onClick={() => newJob(session)}>
             {trans.__("New job")}
           </Button>
@@ -111,7 +113,7 @@ export function JobList({ shown }: { shown: boolean }) {
           onActive={setActive}
           onOpen={enter}
           isSelected={({ key }) => !making && key === open}
-          row={(row) => (row.kind === "job" ? <JobRow job={row.job} now={now} /> : <GroupRow row={row} />)}
+          row={(row) => (row.kind === "job" ? <JobRow job={row.job} places={places} now={now} /> : <GroupRow row={row} />)}
         />
       )}
     </>
@@ -130,7 +132,7 @@ function GroupRow({ row }: { row: Row & { kind: "group" } }) {
   );
 }
 
-function JobRow({ job, now }: { job: JobSummary; now: number }) {
+function JobRow({ job, places, now }: { job: JobSummary; places: Places; now: number }) {
   const trans = useTranslation();
   const { waited, ran } = timesOf(job, now);
   const under = isOpen(job);
@@ -143,7 +145,7 @@ function JobRow({ job, now }: { job: JobSummary; now: number }) {
       </div>
       <div class="cs-job-line cs-hint">
         <span class="cs-cut">
-          {engineName(job.spec.engine, trans)} · {statusSentence(job, trans)}
+          {engineName(job.spec.engine, trans)} · {statusSentence(job, places, trans)}
         </span>
         <span class="cs-job-time">{time}</span>
       </div>

@@ -26,6 +26,7 @@ export function LogPane({ job }: { job: JobSummary }) {
   const [unfolded, setUnfolded] = useState<ReadonlySet<number>>(new Set());
   const [target, setTarget] = useState<number | null>(null);
   const box = useRef<HTMLDivElement>(null);
+  const scrolled = useRef({ top: 0, height: 0 });
   const open = useRef(true);
   open.current = isOpen(job);
   useEffect(() => {
@@ -148,11 +149,10 @@ export function LogPane({ job }: { job: JobSummary }) {
           aria-live="off"
           aria-label={trans.__("Log")}
           tabIndex={0}
-          onWheel={(event) => {
-            if (event.deltaY < 0) setFollowing(false);
-          }}
-          onKeyDown={(event) => {
-            if (["ArrowUp", "PageUp", "Home"].includes(event.key)) setFollowing(false);
+          onScroll={({ currentTarget: { scrollTop: top, scrollHeight: height } }) => {
+            // Back by hand, and not because the lines became fewer.
+            if (height === scrolled.current.height && top < scrolled.current.top - 1) setFollowing(false);
+            scrolled.current = { top, height };
           }}
         >
           {dropped > 0 && !hidden && <p class="cs-hint">{trans._n("%1 earlier line is not kept here.", "%1 earlier lines are not kept here.", dropped)}</p>}

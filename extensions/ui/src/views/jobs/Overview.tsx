@@ -6,18 +6,21 @@ import { Button } from "../../design/controls";
 import { Note, Progress } from "../../design/feedback";
 import { bytes, moment } from "../../design/figures";
 import { useTranslation } from "../../i18n";
-import { useSession } from "../../state/hooks";
+import { useSession, useStore } from "../../state/hooks";
 import { honest } from "./JobList";
 import { isFailed, isOpen } from "./listing";
 import { useNow } from "./now";
 import { retry } from "./actions";
+import { placesOf } from "./places";
 import { SparkFigures } from "./SparkFigures";
 import { jobsUi, openJob } from "./ui-state";
+import { usageOf } from "./usage";
 import { duration, placeOf, statusSentence, statusWord, timesOf } from "./words";
 
 export function Overview({ job, shown }: { job: JobSummary; shown: boolean }) {
   const trans = useTranslation();
   const session = useSession();
+  const places = useStore(placesOf(session));
   const under = isOpen(job);
   const now = useNow(shown && under);
   const { waited, ran } = timesOf(job, now);
@@ -31,12 +34,12 @@ export function Overview({ job, shown }: { job: JobSummary; shown: boolean }) {
       {isFailed(job) ? (
         <Note
           tone="error"
-          title={statusSentence(job, trans)}
+          title={statusSentence(job, places, trans)}
           actions={
             <>
-              {job.actions.includes("clone") && (
-                <Button kind="primary" icon="refresh" onClick={() => void retry(session, trans, job, hasSuggestion)}>
-                  {hasSuggestion ? trans.__("Try again with %1", optionsText(suggested)) : trans.__("Try again")}
+              {hasSuggestion && job.actions.includes("clone") && (
+                <Button kind="primary" icon="refresh" onClick={() => void retry(session, trans, job, true)}>
+                  {trans.__("Try again with %1", optionsText(suggested))}
                 </Button>
               )}
               <Button onClick={() => jobsUi(session).part.set("log")}>{trans.__("Look into the log")}</Button>
@@ -47,7 +50,7 @@ export function Overview({ job, shown }: { job: JobSummary; shown: boolean }) {
         </Note>
       ) : (
         <p class="cs-job-sentence" role="status">
-          {statusSentence(job, trans)}
+          {statusSentence(job, places, trans)}
         </p>
       )}
       {job.status === "finished" && job.result_count > 0 && (
@@ -74,7 +77,7 @@ export function Overview({ job, shown }: { job: JobSummary; shown: boolean }) {
       )}
       {job.spec.engine === "spark" && <SparkFigures job={job} />}
       <dl class="cs-facts">
-        <Fact name={trans.__("Runs on")}>{placeOf(job, trans)}</Fact>
+        <Fact name={trans.__("Runs on")}>{placeOf(job, places, trans)}</Fact>
         {job.spec.vo && <Fact name={trans.__("For")}>{job.spec.vo}</Fact>}
         <Fact name={trans.__("Waited")}>{waited === null ? trans.__("not at all") : duration(waited, trans)}</Fact>
         {ran !== null && <Fact name={under ? trans.__("Running for") : trans.__("Ran")}>{duration(ran, trans)}</Fact>}
@@ -82,13 +85,17 @@ export function Overview({ job, shown }: { job: JobSummary; shown: boolean }) {
         {job.started && <Fact name={trans.__("Started")}>{moment(job.started)}</Fact>}
         {job.ended && <Fact name={trans.__("Ended")}>{moment(job.ended)}</Fact>}
         {job.costs !== null && <Fact name={trans.__("Costs")}>{trans.__("%1 credits", job.costs)}</Fact>}
-        {job.spec.engine !== "spark" && <UsageFacts usage={job.usage} />}
+        {usageOf(job, trans).map(([name, text]) => (
+          <Fact key={name} name={name}>
+            {text}
+          </Fact>
+        ))}
         {job.engine_id && (
-          <Fact name={trans.__("Id there")}>
+          <Fact name={trans.__("Its id there")}>
             <span class="cs-mono">{job.engine_id}</span>
           </Fact>
         )}
-        <Fact name={trans.__("Id here")}>
+        <Fact name={trans.__("Its id in this list")}>
           <span class="cs-mono">{job.id}</span>
         </Fact>
         {job.cloned_from && (
@@ -141,27 +148,4 @@ function optionsText(options: object): string {
     .slice(0, 4)
     .map(([name, value]) => `${name} ${String(value).slice(0, 30)}`)
     .join(", ");
-}
-
-/** What it used, in the engine's own words. */
-function UsageFacts({ usage }: { usage: JobSummary["usage"] }) {
-  const shown = Object.entries(usage)
-    .map(([name, value]) => [name, usageText(value)] as const)
-    .filter(([, text]) => text);
-  return (
-    <>
-      {shown.slice(0, 12).map(([name, text]) => (
-        <Fact key={name} name={name}>
-          {text}
-        </Fact>
-      ))}
-    </>
-  );
-}
-
-function usageText(value: unknown): string {
-  if (typeof value === "number") return value.toLocaleString();
-  if (typeof value === "string") return value.slice(0, 100);
-  const { value: amount, unit } = (typeof value === "object" && value !== null ? value : {}) as Record<string, unknown>;
-  return typeof amount === "number" ? `${amount.toLocaleString()} ${typeof unit === "string" ? unit : ""}`.trim() : "";
 }

@@ -62,8 +62,7 @@ export function PlaceChoice({ engines, chosen, onChoose }: PlaceChoiceProps) {
               <span>
                 <Badge tone={place.online ? "success" : "error"}>{place.online ? trans.__("answers") : trans.__("does not answer")}</Badge>{" "}
                 <span class="cs-hint">
-                  {engineName(place.engine, trans)}
-                  {place.version && ` ${place.version}`}
+                  {versionOf(place, engineName(place.engine, trans))}
                   {place.online && place.seconds > 0.001 && ` · ${trans.__("%1 s", Number(place.seconds.toPrecision(2)))}`}
                 </span>
               </span>
@@ -99,6 +98,11 @@ export function PlaceChoice({ engines, chosen, onChoose }: PlaceChoiceProps) {
       )}
     </fieldset>
   );
+}
+
+/** The engine and its version, which may begin with the engine's name. */
+function versionOf({ version }: BackendEntry, name: string): string {
+  return version?.toLowerCase().startsWith(name.toLowerCase()) ? version : `${name} ${version ?? ""}`.trim();
 }
 
 const ASK_AGAIN = 2500;

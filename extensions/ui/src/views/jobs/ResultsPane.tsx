@@ -5,13 +5,13 @@ import { asProblem } from "../../api/problem";
 import type { JobSummary } from "../../api/schema";
 import { Button, Checkbox, IconButton, SelectField } from "../../design/controls";
 import { Empty, ProblemNote, Waiting } from "../../design/feedback";
-import { bytes } from "../../design/figures";
+import { bytes, moment } from "../../design/figures";
 import { safeHref } from "../../design/link";
 import { useTranslation } from "../../i18n";
 import { LayerLegend } from "../../map/LayerLegend";
 import type { Point } from "../../map/geo";
 import { useAsked, useSession } from "../../state/hooks";
-import { insertCode } from "./actions";
+import { insertCode, publish, stageResults } from "./actions";
 import { isOpen } from "./listing";
 import { bestHref, bucketAndKey, resultOf, type Result, type ResultFile } from "./results";
 import { ResultsMap, type Shown } from "./ResultsMap";
@@ -66,6 +66,16 @@ function Results({ job, results, shown }: { job: JobSummary; results: readonly R
           <Button icon="code" onClick={() => void insertCode(session, trans, job, "results")}>
             {session.host.insertCode ? trans.__("Open in the notebook") : trans.__("Copy code that opens them")}
           </Button>
+          {job.actions.includes("publish") && (
+            <Button icon="share" onClick={() => void publish(session, trans, job)}>
+              {trans.__("Share in the catalogue")}
+            </Button>
+          )}
+          {job.spec.engine !== "staging" && (
+            <Button icon="stage" onClick={() => void stageResults(session, trans, job)}>
+              {trans.__("Copy to the community's bucket")}
+            </Button>
+          )}
         </div>
         {results.map((result, index) => (
           <ResultEntry
@@ -115,7 +125,7 @@ function ResultEntry({ result, shown, folded, onChange }: ResultEntryProps) {
         onChecked={(on) => onChange(on ? {} : null)}
         label={
           <>
-            <strong>{title}</strong> {result.datetime && <span class="cs-hint">{result.datetime.slice(0, 10)}</span>}
+            <strong>{title}</strong> {result.days && <span class="cs-hint">{result.days}</span>}
           </>
         }
       />
@@ -126,24 +136,31 @@ function ResultEntry({ result, shown, folded, onChange }: ResultEntryProps) {
       )}
       {shown && !why && (
         <>
-          <SelectField
-            quiet
-            label={trans.__("What is shown of %1", title)}
-            value={show}
-            disabled={renderings.length < 2}
-            options={renderings.length ? renderings.map((each) => [each.id, each.title] as const) : [["", trans.__("Loading…")]]}
-            onValue={(value) => onChange({ show: value })}
-          />
-          <input
-            type="range"
-            min={0}
-            max={1}
-            step={0.05}
-            value={shown.opacity}
-            aria-label={trans.__("Opacity of %1", title)}
-            onInput={(event) => onChange({ opacity: Number(event.currentTarget.value) })}
-          />
+          {!info.value && <Waiting>{trans.__("Reading what can be shown…")}</Waiting>}
+          {renderings.length > 1 && (
+            <SelectField
+              quiet
+              label={trans.__("What is shown of %1", title)}
+              value={show}
+              options={renderings.map((each) => [each.id, each.title] as const)}
+              onValue={(value) => onChange({ show: value })}
+            />
+          )}
           <LayerLegend layer={layer} show={show} wanted={renderings.length > 0} />
+          <label class="cs-results-opacity">
+            <span class="cs-hint" aria-hidden="true">
+              {trans.__("Opacity")}
+            </span>
+            <input
+              type="range"
+              min={0}
+              max={1}
+              step={0.05}
+              value={shown.opacity}
+              aria-label={trans.__("Opacity of %1", title)}
+              onInput={(event) => onChange({ opacity: Number(event.currentTarget.value) })}
+            />
+          </label>
         </>
       )}
       <details open={!folded}>
@@ -163,15 +180,25 @@ function FileLine({ file }: { file: ResultFile }) {
   const session = useSession();
   const name = file.title || file.key;
   const best = bestHref(file);
-  const copy = () =>
-    void navigator.clipboard.writeText(file.hrefs[0] ?? "").then(
-      () => session.say(trans.__("Copied."), "success"),
+  const place = bucketAndKey(best);
+  const copied = (text: string, said: string) =>
+    navigator.clipboard.writeText(text).then(
+      () => session.say(said, "success"),
       () => session.say(trans.__("The browser did not let it be copied."), "error"),
     );
+  const lend = async () => {
+    if (!place) return;
+    try {
+      const { url, expires } = await session.api.post("/storage/links", { body: place });
+      await copied(url, trans.__("A link for anyone who has it is copied. It works until %1.", moment(expires)));
+    } catch (thrown) {
+      const { message, hint } = asProblem(thrown);
+      session.say(`${message} ${hint}`.trim(), "error");
+    }
+  };
   const download = async () => {
     if (!best) return;
     try {
-      const place = bucketAndKey(best);
       const address = place ? (await session.api.post("/storage/links", { body: place })).url : best;
       const href = safeHref(address);
       if (!href) throw new Error(trans.__("The address of this file cannot be opened by a browser."));
@@ -193,7 +220,8 @@ function FileLine({ file }: { file: ResultFile }) {
       </span>
       {file.size !== null && <span class="cs-hint">{bytes(file.size)}</span>}
       <span class="cs-spacer" />
-      <IconButton icon="copy" label={trans.__("Copy the address of %1", name)} disabled={!file.hrefs.length} onClick={copy} />
+      <IconButton icon="copy" label={trans.__("Copy the address of %1", name)} disabled={!file.hrefs.length} onClick={() => void copied(file.hrefs[0] ?? "", trans.__("Copied."))} />
+      {place && <IconButton icon="share" label={trans.__("Copy a link to %1 for a colleague", name)} onClick={() => void lend()} />}
       <IconButton icon="download" label={trans.__("Download %1", name)} disabled={!best} onClick={() => void download()} />
     </li>
   );

@@ -7,19 +7,22 @@ import { useTranslation } from "../../i18n";
 import { areaBox, boxText, type Box } from "../../map/geo";
 import { useSession, useStore } from "../../state/hooks";
 import { pretty } from "./json";
-import { halves, periodOf, shiftDay, wrongValue, type FormField, type Interval, type Values, type Wrong } from "./schema-form";
+import { halves, periodOf, shiftDay, wrongValue, type CollectionName, type FormField, type Interval, type Values, type Wrong } from "./schema-form";
 
 interface SchemaFormProps {
   fields: readonly FormField[];
   values: Values;
-  /** Ids of collections that can be chosen. */
-  collections: readonly string[];
+  /** Collections that can be chosen. */
+  collections: readonly CollectionName[];
   /** What the server found wrong, by field. */
   said: Record<string, string>;
   /** Whether empty fields are complained of. */
   strict: boolean;
   onValue: (name: string, value: unknown) => void;
 }
+
+/** Kinds of fields that stand beside each other where there is room. */
+const SHORT = new Set<FormField["kind"]>(["choice", "number", "boolean", "text", "texts"]);
 
 export function SchemaForm({ fields, values, collections, said, strict, onValue }: SchemaFormProps) {
   const trans = useTranslation();
@@ -29,7 +32,11 @@ export function SchemaForm({ fields, values, collections, said, strict, onValue 
         const wrong = wrongValue(field, values[field.name]);
         const silent = !strict && (wrong === "missing" || wrong === "days" || wrong === "box");
         const problem = said[field.name] || (silent ? "" : words(wrong, field, trans));
-        return <OneField key={field.name} field={field} value={values[field.name]} problem={problem} collections={collections} onValue={(value) => onValue(field.name, value)} />;
+        return (
+          <div key={field.name} class={SHORT.has(field.kind) ? "cs-form-short" : "cs-form-wide"}>
+            <OneField field={field} value={values[field.name]} problem={problem} collections={collections} onValue={(value) => onValue(field.name, value)} />
+          </div>
+        );
       })}
     </div>
   );
@@ -60,7 +67,7 @@ interface OneFieldProps {
   field: FormField;
   value: unknown;
   problem: string;
-  collections: readonly string[];
+  collections: readonly CollectionName[];
   onValue: (value: unknown) => void;
 }
 
@@ -191,7 +198,7 @@ function PeriodField({ label, value, problem, onValue }: ValueProps) {
   const datetime = useStore(useSession().datetime);
   return (
     <Group label={label} problem={problem}>
-      <div class="cs-interval">
+      <div class="cs-period">
         <Days interval={isInterval(value) ? value : ["", ""]} onInterval={onValue} />
       </div>
       {datetime && (
@@ -233,23 +240,37 @@ function IntervalsField({ label, value, problem, onValue }: ValueProps) {
 
 interface CollectionFieldProps extends ValueProps {
   hint: string;
-  collections: readonly string[];
+  collections: readonly CollectionName[];
 }
 
+const OTHER = "\n"; // no id of a collection
+
+/** One that is known, by its title, or another one by its id. */
 function CollectionField({ label, hint, value, problem, collections, onValue }: CollectionFieldProps) {
   const trans = useTranslation();
+  const id = String(value);
+  const known = collections.some((each) => each.id === id);
+  const [other, setOther] = useState(false);
+  const typed = other || (id !== "" && !known);
+  if (!collections.length) return <TextField label={label} hint={hint} problem={problem} value={id} onValue={onValue} />;
   return (
-    <>
-      <TextField label={label} hint={hint} problem={problem} value={String(value)} onValue={onValue} />
-      {collections.length > 0 && (
-        <SelectField
-          label={trans.__("Or one of those in the catalogues")}
-          value={collections.includes(String(value)) ? String(value) : ""}
-          options={[["", trans.__("Choose…")] as const, ...collections.map((id) => [id, id] as const)]}
-          onValue={(id) => id && onValue(id)}
-        />
-      )}
-    </>
+    <div class="cs-group">
+      <SelectField
+        label={label}
+        problem={typed ? "" : problem}
+        value={typed ? OTHER : id}
+        options={[
+          ["", trans.__("Choose…")] as const,
+          ...collections.map((each) => [each.id, each.title === each.id ? each.id : `${each.title} (${each.id})`] as const),
+          [OTHER, trans.__("Another one, by its id…")] as const,
+        ]}
+        onValue={(chosen) => {
+          setOther(chosen === OTHER);
+          onValue(chosen === OTHER ? "" : chosen);
+        }}
+      />
+      {typed && <TextField label={trans.__("Id of the collection")} hint={hint} problem={problem} value={id} onValue={onValue} />}
+    </div>
   );
 }
 

@@ -54,7 +54,7 @@ export function SeriesChart({ at, layers, show, onClose }: SeriesChartProps) {
   return (
     <section class="cs-series" aria-label={trans.__("Values over time")}>
       <div class="cs-series-head">
-        <strong>{trans.__("Values at %1, %2", latitude.toFixed(4), longitude.toFixed(4))}</strong>
+        <strong>{trans.__("%1 at %2, %3", series?.name ?? trans.__("Values"), latitude.toFixed(4), longitude.toFixed(4))}</strong>
         {all.length > 1 && (
           <SelectField quiet label={trans.__("Which value")} value={series?.name ?? ""} options={all.map((each) => [each.name, each.name] as const)} onValue={setName} />
         )}
@@ -66,7 +66,7 @@ export function SeriesChart({ at, layers, show, onClose }: SeriesChartProps) {
       {ended && !series && !failed.length && <p class="cs-hint">{trans.__("There is no value here. Click within the picture.")}</p>}
       {series && series.points.length === 1 && (
         <p>
-          {series.name}: <strong>{`${number(series.points[0]?.value ?? 0)} ${series.unit}`}</strong> <span class="cs-hint">{trans.__("at one time only")}</span>
+          <strong>{`${number(series.points[0]?.value ?? 0)} ${series.unit}`}</strong> <span class="cs-hint">{trans.__("at one time only")}</span>
         </p>
       )}
       {series && series.points.length > 1 && <Chart series={series} />}
@@ -75,7 +75,7 @@ export function SeriesChart({ at, layers, show, onClose }: SeriesChartProps) {
   );
 }
 
-const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [640, 150, 52, 14, 10, 22];
+const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [640, 150, 62, 14, 10, 24];
 
 function Chart({ series }: { series: Series }) {
   const trans = useTranslation();

@@ -21,11 +21,11 @@ function count(figures: Figures, name: string): number {
 
 export function SparkFigures({ job }: { job: JobSummary }) {
   const trans = useTranslation();
-  const usage: Figures = job.usage;
+  const usage = part(job.usage, "spark");
   const [tasks, stages, executors, shuffle] = ["tasks", "stages", "executors", "shuffle"].map((name) => part(usage, name)) as [Figures, Figures, Figures, Figures];
   const total = count(tasks, "total");
   const done = count(tasks, "completed");
-  const allStages = ["active", "pending", "complete", "failed"].reduce((sum, name) => sum + count(stages, name), 0);
+  const allStages = ["active", "complete", "failed"].reduce((sum, name) => sum + count(stages, name), 0);
   const spilled = count(shuffle, "spilled_bytes");
   const seconds = count(usage, "task_seconds");
   const gc = count(usage, "gc_seconds");

@@ -10,7 +10,7 @@ import { useTranslation } from "../../i18n";
 import { useAsked, useSession, useStore } from "../../state/hooks";
 import { isTexts } from "../../state/session";
 import { PlaceChoice, type Place } from "./PlaceChoice";
-import { fieldsOf, initialValues, sentValues, wrongValue, type Values } from "./schema-form";
+import { fieldsOf, initialValues, knownCollections, sentValues, wrongValue, type Values } from "./schema-form";
 import { SchemaForm } from "./SchemaForm";
 import { SizeChoice } from "./SizeChoice";
 import { SubmitBar, type Spec } from "./SubmitBar";
@@ -99,7 +99,8 @@ function WorkflowCard({ workflow, onChoose }: { workflow: WorkflowEntry; onChoos
           <li key={need}>{need}</li>
         ))}
       </ul>
-      <span class="cs-hint">{makes}</span>
+      <span class="cs-hint">{trans.__("It makes")}</span>
+      <span class="cs-hint cs-card-makes">{makes}</span>
       {!engines.length && <span class="cs-wrong">{trans.__("Nothing here can run it.")}</span>}
     </button>
   );
@@ -126,7 +127,7 @@ function Chosen({ workflow, draft, onDraft, children }: ChosenProps) {
   const [said, setSaid] = useState<Record<string, string>>({});
   const site = useAsked([api], (signal) => api.get("/site", { signal }));
   const collections = useAsked([api], (signal) => api.get("/catalog/collections", { signal }));
-  const ids = useMemo(() => [...new Set((collections.value?.collections ?? []).map(({ own_id }) => own_id))].sort(), [collections.value]);
+  const known = useMemo(() => knownCollections(collections.value?.collections ?? []), [collections.value]);
   const vos = [...new Set((site.value?.grants ?? []).map((grant) => grant.vo))];
   // Before anything is filled in: what the schema, the map and the dates say.
   const values = draft.values[name] ?? initialValues(fields, session.area.get(), session.datetime.get());
@@ -181,7 +182,7 @@ function Chosen({ workflow, draft, onDraft, children }: ChosenProps) {
           <p class="cs-hint">{trans.__("It also runs on %1, on items: select them in the Catalogue and choose Use in a job.", without.map((engine) => engineName(engine, trans)).join(", "))}</p>
         )}
         {!engines.length && <Note tone="warning" title={trans.__("It computes on items: select them in the Catalogue, and choose Use in a job.")} />}
-        <SchemaForm fields={fields} values={values} collections={ids} said={said} strict={strict} onValue={set} />
+        <SchemaForm fields={fields} values={values} collections={known} said={said} strict={strict} onValue={set} />
         {place?.engine === "spark" && <SizeChoice local={place.id === "local"} options={options} onOptions={setOptions} />}
         <TextField label={trans.__("Name of the job")} value={draft.title} onValue={(title) => onDraft({ title: title.slice(0, 200) })} />
         {vos.length > 1 && <SelectField label={trans.__("Results go to")} value={vo || (vos[0] ?? "")} options={vos.map((each) => [each, each] as const)} onValue={setVo} />}

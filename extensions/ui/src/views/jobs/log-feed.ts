@@ -4,6 +4,7 @@ import type { Api } from "../../api/client";
 import { asProblem, isAbort, type ApiProblem } from "../../api/problem";
 import type { LogLine } from "../../api/schema";
 import { createStore, type Store } from "../../state/store";
+import { readable } from "./readable";
 
 export interface LogState {
   lines: readonly LogLine[];
@@ -40,7 +41,10 @@ export class LogFeed {
         const { logs, next } = await this.api.get("/jobs/{job_id}/logs", { path: { job_id: this.job }, query, signal });
         failures = 0;
         this.next = next;
-        this.add(logs, logs.length < PAGE);
+        this.add(
+          logs.map((line) => ({ ...line, message: readable(line.message) })),
+          logs.length < PAGE,
+        );
         if (over && logs.length < PAGE) return;
         // A server that holds nothing back is not asked without end.
         if (!logs.length && known) await pause(1000, signal);

@@ -13,7 +13,8 @@ export interface ResultFile {
 export interface Result {
   id: string;
   title: string;
-  datetime: string;
+  /** Its day, or its first and last one. */
+  days: string;
   /** Its name for the routes of layers. */
   layer: string;
   files: ResultFile[];
@@ -36,6 +37,12 @@ export function jobLayer(job: string, item: string): string {
   return `job|${encodeURIComponent(job)}|${encodeURIComponent(item)}`;
 }
 
+function daysOf({ datetime, start_datetime, end_datetime }: Json): string {
+  const day = (value: unknown) => text(value).slice(0, 10);
+  const [first, last] = [day(start_datetime), day(end_datetime)];
+  return first && last && first !== last ? `${first} – ${last}` : day(datetime) || first || last;
+}
+
 export function resultOf(job: string, document: unknown): Result {
   const item = object(document);
   const properties = object(item.properties);
@@ -43,7 +50,7 @@ export function resultOf(job: string, document: unknown): Result {
   return {
     id,
     title: text(properties.title) || text(id),
-    datetime: text(properties.datetime) || text(properties.start_datetime),
+    days: daysOf(properties),
     layer: jobLayer(job, id),
     files: Object.entries(object(item.assets))
       .slice(0, MOST_FILES)

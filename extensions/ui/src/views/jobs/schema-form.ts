@@ -25,6 +25,17 @@ function object(value: unknown): Json {
   return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Json) : {};
 }
 
+export interface CollectionName {
+  id: string;
+  title: string;
+}
+
+/** Collections of all archives by their own ids, each once, by title. */
+export function knownCollections(entries: readonly { own_id: string; title: string }[]): CollectionName[] {
+  const titles = new Map(entries.map(({ own_id, title }) => [own_id, title || own_id]));
+  return [...titles].map(([id, title]) => ({ id, title })).sort((a, b) => a.title.localeCompare(b.title));
+}
+
 const DAY = /^\d{4}-\d\d-\d\d$/;
 const SEARCHED: Record<string, FieldKind> = { bbox: "bbox", period: "period", intervals: "intervals", collection: "collection", bands: "texts" };
 

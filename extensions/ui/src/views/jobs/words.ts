@@ -2,6 +2,7 @@
 
 import type { JobSummary } from "../../api/schema";
 import type { Translation } from "../../i18n";
+import type { Places } from "./places";
 
 type Status = JobSummary["status"];
 type Engine = JobSummary["spec"]["engine"];
@@ -40,8 +41,8 @@ export function statusWord(status: Status, trans: Translation): string {
 }
 
 /** The status in one sentence. */
-export function statusSentence(job: JobSummary, trans: Translation): string {
-  const place = placeOf(job, trans);
+export function statusSentence(job: JobSummary, places: Places, trans: Translation): string {
+  const place = placeOf(job, places, trans);
   if (job.wanted === "cancel" && !job.ended) return trans.__("It is being cancelled.");
   if (job.wanted === "pause" && job.status !== "paused" && !job.ended) return trans.__("It will pause as soon as it can.");
   switch (job.status) {
@@ -78,10 +79,11 @@ export function engineName(engine: Engine, trans: Translation): string {
 }
 
 /** Where it runs, as people call it. */
-export function placeOf({ spec }: Pick<JobSummary, "spec">, trans: Translation): string {
-  if (spec.engine === "staging") return trans.__("The staging service");
-  if (spec.engine === "spark" && (!spec.backend || spec.backend === "local")) return trans.__("Spark on this server");
-  return spec.backend ? `${engineName(spec.engine, trans)} (${spec.backend})` : engineName(spec.engine, trans);
+export function placeOf({ spec: { engine, backend } }: Pick<JobSummary, "spec">, places: Places, trans: Translation): string {
+  if (engine === "staging") return trans.__("The staging service");
+  if (engine === "spark" && (!backend || backend === "local")) return trans.__("Spark on this server");
+  const name = engineName(engine, trans);
+  return places.get(`${engine} ${backend}`) || (backend && backend.toLowerCase() !== name.toLowerCase() ? `${name} (${backend})` : name);
 }
 
 export function titleOf(job: Pick<JobSummary, "spec" | "id">, trans: Translation): string {

@@ -188,7 +188,7 @@ class OpenEOEngine(Engine):
             await handle.log(f"the results could not be read: {error.message}", "warning")
             return finished("finished; its results could not be read yet, ask for them again")
         files = sum(len(item["assets"]) for item in items)
-        return finished(f"{files} files", results=items)
+        return finished("1 file" if files == 1 else f"{files} files", results=items)
 
     async def close(self) -> None:
         """Stop watching; requests under way end by themselves, jobs are not touched."""

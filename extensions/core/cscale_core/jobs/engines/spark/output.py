@@ -15,17 +15,23 @@ _LOG4J = re.compile(
     r"^(?:\d{4}-\d\d-\d\dT[\d:]+|\d\d/\d\d/\d\d \d\d:\d\d:\d\d) (DEBUG|INFO|WARN|ERROR|FATAL) (.*)$"
 )
 
+#: The last line of what Python or Java says of an exception that nobody caught.
+UNCAUGHT = r"^[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)\b.*$"
+_UNCAUGHT = re.compile(UNCAUGHT)
+_WAY_TO_IT = re.compile(r"^(?:\s|Traceback \(|Caused by: )")
+
 
 def log_entry(line: str, moment: datetime, *, quiet: bool = False) -> LogEntry:
     """One line of an application's output as a log line.
 
     A JSON object with ``level`` and ``message`` is the application's own word; Spark's lines keep
-    their level; the rest (stack traces, prints) is ``debug``.
+    their level; an exception that nobody caught is an ``error``, the way to it ``debug``, and what
+    the program prints is ``info``.
 
     :param moment: when it was said, unless the line tells.
     :param quiet: what Spark itself says as information is of no interest.
     """
-    level, message = "debug", line.rstrip()
+    level, message = "info", line.rstrip()
     if line.startswith("{"):
         try:
             said = json.loads(line)
@@ -38,12 +44,19 @@ def log_entry(line: str, moment: datetime, *, quiet: bool = False) -> LogEntry:
         level, message = _LEVELS[match[1]], match[2]
         if quiet and level == "info":
             level = "debug"
+    elif _WAY_TO_IT.match(line):
+        level = "debug"
+    elif _UNCAUGHT.match(line):
+        level = "error"
     if level not in ("debug", "info", "warning", "error"):
         level = "info"
     return moment, level, message
 
 
 def log_entries(text: str) -> list[LogEntry]:
-    """Lines of an application's output as log lines, all of this moment unless they tell."""
+    """Lines of an application's output as log lines, all of this moment unless they tell.
+
+    What a bar of progress wrote over stays in its line.
+    """
     now = utc_now()
-    return [log_entry(line, now) for line in text.splitlines() if line.strip()]
+    return [log_entry(line, now) for line in text.split("\n") if line.strip()]

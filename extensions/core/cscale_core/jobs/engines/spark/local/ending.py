@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from cscale_core.jobs.engines.spark.options import mebibytes, memory_text
+from cscale_core.jobs.engines.spark.output import UNCAUGHT
 from cscale_core.jobs.model import JobError
 
 _TAIL = 64 * 1024
 _UNRESOLVED = re.compile(rb"unresolved dependenc|UNRESOLVED DEPENDENCIES|download failed", re.I)
 _NO_MEMORY = re.compile(rb"OutOfMemoryError|MemoryError\b|Cannot allocate memory")
-_UNCAUGHT = re.compile(rb"^([A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)\b.*)$", re.M)
+_UNCAUGHT = re.compile(UNCAUGHT.encode(), re.M)
 
 
 def said_error(work_dir: Path) -> JobError | None:
