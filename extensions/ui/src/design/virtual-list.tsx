@@ -35,9 +35,9 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
   const rows = usePageId();
   const [seen, setSeen] = useState({ top: 0, height: 600 });
   // The keyboard goes on where it was when the pointer leaves.
-  const last = useRef(active);
-  if (active !== null) last.current = active;
-  const at = last.current === null ? -1 : items.findIndex((item) => keyOf(item) === last.current);
+  const stood = useRef(active);
+  if (active !== null) stood.current = active;
+  const at = stood.current === null ? -1 : items.findIndex((item) => keyOf(item) === stood.current);
 
   useLayoutEffect(() => {
     const element = box.current;
