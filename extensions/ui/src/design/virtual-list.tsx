@@ -34,7 +34,10 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
   const box = useRef<HTMLDivElement>(null);
   const rows = usePageId();
   const [seen, setSeen] = useState({ top: 0, height: 600 });
-  const at = active === null ? -1 : items.findIndex((item) => keyOf(item) === active);
+  // The keyboard goes on where it was when the pointer leaves.
+  const stood = useRef(active);
+  if (active !== null) stood.current = active;
+  const at = stood.current === null ? -1 : items.findIndex((item) => keyOf(item) === stood.current);
 
   useLayoutEffect(() => {
     const element = box.current;
