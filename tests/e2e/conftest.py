@@ -11,7 +11,6 @@ import pytest
 
 from cscale_cli.demo.session import HubSession
 from cscale_hub.local.lifecycle import Federation
-from tests.e2e.slow_source import SlowSource, slow_source
 
 REAL_SCENES = Path(__file__).parents[3] / "shared/data/sentinel2-l1c-slovenia"
 
@@ -27,18 +26,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def slow_archive() -> Iterator[SlowSource]:
-    """A file of an archive outside, half of which takes as long as a test wants."""
-    with slow_source(24 * 2**20, 12 * 2**20) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def federation(
-    tmp_path_factory: pytest.TempPathFactory, slow_archive: SlowSource
-) -> Iterator[Federation]:
+def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     """The local federation with simulated scenes."""
-    running = Federation(tmp_path_factory.mktemp("federation"), extra_hosts=(slow_archive.host,))
+    running = Federation(tmp_path_factory.mktemp("federation"))
     running.start(print)
     try:
         yield running

@@ -135,7 +135,7 @@ class Four:
             self.session,
             "POST",
             "stage",
-            {"items": [self.source.item("slow-product")], "title": "The staging job"},
+            {"items": [slow_item(self.source)], "title": "The staging job"},
         )["id"]
         until(lambda: self.source.farthest > HELD_AT, "the middle of the copy")
         self._new("openeo", {"process_graph": process_graph(parameters)})
@@ -195,6 +195,31 @@ class Four:
             if self.ids["spark"] in command:
                 parents[pid] = int(stat[1])
         return {pid: start_ticks(pid) for pid, parent in parents.items() if parent not in parents}
+
+
+def slow_item(source: SlowSource) -> dict[str, Any]:
+    west, south, east, north = simulate.BBOX
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    return {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "stac_extensions": [],
+        "id": "slow-product",
+        "collection": "slow-products",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "bbox": list(simulate.BBOX),
+        "properties": {"datetime": "2026-01-01T00:00:00Z"},
+        "links": [],
+        "assets": {
+            "product": {
+                "href": source.url,
+                "type": "application/octet-stream",
+                "roles": ["data"],
+                "file:size": SIZE,
+                "file:checksum": "1220" + hashlib.sha256(source.data).hexdigest(),
+            }
+        },
+    }
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from cscale_hub.local.lifecycle import Federation
@@ -46,8 +46,8 @@ def page(browser: Browser, federation: Federation) -> Iterator[Page]:
 
 def notebook(source: str) -> dict[str, Any]:
     """A notebook with words, code, and a picture as its output."""
-    drawn, clear = io.BytesIO(), Image.radial_gradient("L").resize((480, 270))
-    ImageOps.colorize(clear, "#e8f1d4", "#0b3c5d", "#2f8fae").save(drawn, "PNG")
+    drawn = io.BytesIO()
+    Image.linear_gradient("L").resize((480, 270)).save(drawn, "PNG")
     picture = base64.b64encode(drawn.getvalue()).decode()
     words = "# Turbidity\n\nHow *clear* the lake is. <script>globalThis.hit = true</script>"
     output = {"output_type": "display_data", "metadata": {}, "data": {"image/png": picture}}
