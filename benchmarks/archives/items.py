@@ -41,7 +41,9 @@ def item(archive: str, number: int, url: str) -> dict[str, Any]:
     tile = f"T{10 + number % 50}{chr(65 + number // 50 % 26)}{archive[-2:].upper():X>2}"
     name = f"S2A_MSIL2A_{stamp}_N0511_R{number % 143 + 1:03}_{tile}_{stamp}"
     base = f"https://data.example.eu/{archive}/{name}"
-    west, south = -6.5 + number % 40 * 0.01, 36.0 + number % 30 * 0.01
+    # No two alike: outlines that repeat would be compressed better than real ones.
+    west = round(-6.5 + number % 40 * 0.01 + number % 997 * 0.0001, 5)
+    south = round(36.0 + number % 30 * 0.01 + number % 991 * 0.0001, 5)
     ring = [
         [west, south],
         [west + 1.2, south + 0.02],

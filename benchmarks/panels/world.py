@@ -42,7 +42,7 @@ class World:
     @contextmanager
     def lab(self) -> Iterator[Page]:
         """JupyterLab in a browser that has loaded nothing of it before."""
-        with lab_page(self.browser, self.federation, _USER) as page:
+        with lab_page(self.browser, self.federation, _USER, only_ours=False) as page:
             yield page
 
 

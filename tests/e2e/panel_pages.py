@@ -31,8 +31,13 @@ _LOCAL = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
 
 
 @contextmanager
-def lab_page(browser: Browser, federation: Federation, username: str) -> Iterator[Page]:
-    """JupyterLab of a user, in a browser of its own that asks nobody but this machine."""
+def lab_page(
+    browser: Browser, federation: Federation, username: str, *, only_ours: bool = True
+) -> Iterator[Page]:
+    """JupyterLab of a user, in a browser of its own that asks nobody but this machine.
+
+    :param only_ours: False where what is shown is others', who may ask for maps elsewhere.
+    """
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
@@ -50,9 +55,9 @@ def lab_page(browser: Browser, federation: Federation, username: str) -> Iterato
     finally:
         context.close()
     elsewhere = [url for url in foreign if not url.startswith(_LOCAL)]
-    assert not elsewhere, elsewhere
+    assert not (only_ours and elsewhere), elsewhere
     broken = [fault for fault in faults if "ResizeObserver" not in fault]
-    assert not broken, broken
+    assert not (only_ours and broken), broken
 
 
 def sign_in(page: Page, federation: Federation, username: str) -> None:
@@ -135,6 +140,22 @@ def use_theme(page: Page, name: str) -> None:
     command(page, f"Use Theme: {words}")
     expect(page.locator(f"body[data-jp-theme-name='{words}']")).to_be_attached()
     page.wait_for_timeout(500)  # colours fade over
+
+
+def ask_server(page: Page, method: str, path: str, body: Any = None) -> Any:
+    """Ask the user's server as a page of it does, below its address; what it answers."""
+    status, text = page.evaluate(
+        """async ([method, path, body]) => {
+             const config = JSON.parse(document.getElementById("jupyter-config-data").textContent);
+             const xsrf = /(?:^|; ?)_xsrf=([^;]*)/.exec(document.cookie)?.[1] ?? "";
+             const headers = {"X-XSRFToken": xsrf};
+             const answer = await fetch(config.baseUrl + path, {method, headers, body});
+             return [answer.status, await answer.text()];
+           }""",
+        [method, path, body if body is None or isinstance(body, str) else json.dumps(body)],
+    )
+    assert status < 300, f"{method} {path}: {status} {text[:500]}"
+    return json.loads(text) if text else None
 
 
 def catalogue_tab(panel: Locator, name: str) -> Locator:

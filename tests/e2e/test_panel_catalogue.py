@@ -54,6 +54,9 @@ def page(signed_in: Page) -> Page:
         button = panel.get_by_role("button", name=name, exact=True)
         if button.count():
             button.click()
+    # At once: they go away by themselves, too.
+    said = panel.get_by_role("button", name="Close this message")
+    said.evaluate_all("(all) => all.forEach((each) => each.click())")
     return signed_in
 
 
@@ -140,6 +143,25 @@ def test_area_is_drawn_with_the_pointer_and_with_the_keyboard(page: Page) -> Non
     expect(area).not_to_have_text(drawn)
     panel.get_by_role("button", name="Take the area away").click()
     expect(panel.get_by_text("The whole world")).to_be_visible()
+
+
+def test_drawing_over_results_opens_none_of_them(page: Page) -> None:
+    """The click that ends a drawing is no click on what lies below."""
+    panel = open_panel(page)
+    search_scenes(panel)
+    catalogue_tab(panel, "Search").click()
+    box = panel.get_by_role("application", name="Map").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    area = panel.locator(".cs-area-text")
+    before = area.inner_text()
+    panel.get_by_role("button", name="Draw a rectangle", exact=True).click()
+    page.mouse.move(x - 40, y - 40)
+    page.mouse.down()
+    page.mouse.move(x + 40, y + 40, steps=4)
+    page.mouse.up()
+    expect(area).not_to_have_text(before)
+    expect(panel.get_by_role("article")).to_have_count(0)
 
 
 def test_code_replaces_its_own_cell(page: Page) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,15 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from cscale_hub.local.lifecycle import Federation
-from tests.e2e.panel_pages import ARGUMENTS, lab_page, open_panel, serious_violations, use_theme
+from tests.e2e.panel_pages import (
+    ARGUMENTS,
+    ask_server,
+    keep_picture,
+    lab_page,
+    open_panel,
+    serious_violations,
+    use_theme,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -47,7 +54,7 @@ def notebook(source: str) -> dict[str, Any]:
     return {
         "nbformat": 4,
         "nbformat_minor": 5,
-        "metadata": {},
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
         "cells": [
             {"cell_type": "markdown", "id": "a", "metadata": {}, "source": words},
             {
@@ -64,43 +71,44 @@ def notebook(source: str) -> dict[str, Any]:
 
 def save(page: Page, path: str, content: dict[str, Any]) -> None:
     """Put a notebook into the person's home, as JupyterLab saves one."""
-    status = page.evaluate(
-        """async ([path, content]) => {
-             const config = document.getElementById("jupyter-config-data").textContent;
-             const url = `${JSON.parse(config).baseUrl}api/contents/${path}`;
-             const xsrf = /(?:^|; ?)_xsrf=([^;]*)/.exec(document.cookie)?.[1] ?? "";
-             const body = JSON.stringify({type: "notebook", format: "json", content});
-             const headers = {"X-XSRFToken": xsrf, "Content-Type": "application/json"};
-             return (await fetch(url, {method: "PUT", headers, body})).status;
-           }""",
-        [path, content],
-    )
-    assert status in (200, 201), json.dumps(status)
+    body = {"type": "notebook", "format": "json", "content": content}
+    ask_server(page, "PUT", f"api/contents/{path}", body)
 
 
-def publish(page: Page, path: str, title: str) -> None:
+def publish(page: Page, name: str, title: str) -> None:
     page.get_by_role("button", name="Publish a notebook…").click()
-    page.get_by_role("textbox", name="Notebook").fill(path)
-    page.get_by_role("textbox", name="Title").fill(title)
-    page.get_by_role("checkbox", name="Keep the outputs").check()
-    page.get_by_role("dialog").get_by_role("button", name="Publish", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("searchbox", name="Notebook").fill(name)
+    dialog.get_by_role("option", name=name).click()
+    dialog.get_by_role("textbox", name="Title").fill(title)
+    dialog.get_by_role("checkbox", name="Keep the outputs").check()
+    dialog.get_by_role("button", name="Publish", exact=True).click()
 
 
 def test_notebook_is_published_looked_at_opened_and_taken_down(
     page: Page, screenshots: Path
 ) -> None:
     key = "AKIA" + "QZ7WXN4TPLM2KVRD"
-    save(page, "clear.ipynb", notebook("print(clarity.mean())"))
+    ask_server(page, "PUT", "api/contents/lakes", {"type": "directory"})
+    save(page, "lakes/turbidity_of_lakes.ipynb", notebook("print(clarity.mean())"))
     save(page, "secret.ipynb", notebook(f'aws_access_key_id = "{key}"'))
     panel = open_panel(page)
     panel.get_by_role("tab", name="Shared").click()
     publish(page, "secret.ipynb", "Not for others")
     expect(page.get_by_text("holds what looks like secrets")).to_be_visible(timeout=SLOW)
     assert serious_violations(page, "dialog[open]") == []
-    page.screenshot(path=screenshots / "panel-shared-secrets.png")
+    keep_picture(page, screenshots / "panel-shared-secrets.png")
     page.get_by_role("button", name="Cancel").click()
 
-    publish(page, "clear.ipynb", "Turbidity of lakes")
+    page.get_by_role("button", name="Publish a notebook…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("option")).not_to_have_count(0, timeout=SLOW)
+    dialog.get_by_role("option", name="turbidity").click()
+    expect(dialog.get_by_role("textbox", name="Title")).to_have_value("Turbidity of lakes")
+    dialog.get_by_role("checkbox", name="Keep the outputs").check()
+    assert serious_violations(page, "dialog[open]") == []
+    keep_picture(page, screenshots / "panel-shared-publish.png")
+    dialog.get_by_role("button", name="Publish", exact=True).click()
     article = panel.get_by_role("article", name="Turbidity of lakes")
     expect(article).to_be_visible(timeout=SLOW)
     words = article.frame_locator("iframe").get_by_role("heading", name="Turbidity")
@@ -110,7 +118,7 @@ def test_notebook_is_published_looked_at_opened_and_taken_down(
     for theme in ("dark", "light"):
         use_theme(page, theme)
         assert serious_violations(page, "#cscale-panel") == []
-        page.screenshot(path=screenshots / f"panel-shared-notebook-{theme}.png")
+        keep_picture(page, screenshots / f"panel-shared-notebook-{theme}.png")
     article.get_by_role("button", name="Copy link").click()
     expect(panel.get_by_text("The link was copied.")).to_be_visible(timeout=SLOW)
     assert "/hub/user-redirect/" in page.evaluate("navigator.clipboard.readText()")
@@ -120,8 +128,9 @@ def test_notebook_is_published_looked_at_opened_and_taken_down(
     expect(card.locator("img")).to_be_visible(timeout=SLOW)
     for theme in ("dark", "light"):
         use_theme(page, theme)
+        expect(page.locator(".cs-notice")).to_have_count(0, timeout=SLOW)
         assert serious_violations(page, "#cscale-panel") == []
-        page.screenshot(path=screenshots / f"panel-shared-gallery-{theme}.png")
+        keep_picture(page, screenshots / f"panel-shared-gallery-{theme}.png")
     card.get_by_role("button").click()
     article.get_by_role("button", name="Open a copy").click()
     expect(page.locator(".jp-Notebook", has_text="clarity.mean")).to_be_visible(timeout=2 * SLOW)

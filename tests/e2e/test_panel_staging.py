@@ -9,7 +9,14 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from cscale_hub.local.lifecycle import Federation
-from tests.e2e.panel_pages import ARGUMENTS, lab_page, open_panel, serious_violations, use_theme
+from tests.e2e.panel_pages import (
+    ARGUMENTS,
+    keep_picture,
+    lab_page,
+    open_panel,
+    serious_violations,
+    use_theme,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -43,16 +50,23 @@ def test_items_are_staged_with_their_size_said_before(page: Page, screenshots: P
     panel.get_by_role("tab", name="Staging").click()
     panel.get_by_role("button", name="Stage the selected item…").click()
     expect(page.get_by_text("To be fetched:")).to_be_visible(timeout=SLOW)
+    page.get_by_role("checkbox", name="thumbnail").uncheck()
+    expect(page.get_by_text("5 files,")).to_be_visible()
+    expect(page.get_by_text("To be fetched:")).to_be_visible(timeout=SLOW)
     assert serious_violations(page, "dialog[open]") == []
-    page.screenshot(path=screenshots / "panel-staging-before.png")
+    keep_picture(page, screenshots / "panel-staging-before.png")
     page.get_by_role("textbox", name="Name of the job").fill("One scene")
     page.get_by_role("dialog").get_by_role("button", name="Stage").last.click()
     card = panel.get_by_role("listitem", name="One scene")
     expect(card.get_by_text("done", exact=True)).to_be_visible(timeout=3 * SLOW)
-    expect(card.get_by_text("In the catalogue of the community: 1 ")).to_be_visible()
+    expect(card.get_by_text("5 files, ")).to_be_visible()
+    expect(card.get_by_text("new in simulated-sentinel-2")).to_be_visible()
     card.get_by_text("1 item, and where it is").click()
     expect(card.get_by_text("s3://")).to_be_visible(timeout=SLOW)
     for theme in ("dark", "light"):
         use_theme(page, theme)
         assert serious_violations(page, "#cscale-panel") == []
-        page.screenshot(path=screenshots / f"panel-staging-{theme}.png")
+        keep_picture(page, screenshots / f"panel-staging-{theme}.png")
+    card.get_by_role("button", name="Show the files of").click()
+    expect(panel.get_by_role("option").filter(has_text="item.json")).to_be_visible(timeout=SLOW)
+    expect(panel.get_by_role("option").filter(has_text=".tif")).to_have_count(5)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from rasterio.transform import from_bounds
 from cscale_hub.local.lifecycle import Federation
 from tests.e2e.panel_pages import (
     ARGUMENTS,
+    ask_server,
+    keep_picture,
     lab_is_there,
     lab_page,
     open_panel,
@@ -78,7 +82,7 @@ def test_file_is_uploaded_shown_linked_and_deleted(
     for theme in ("dark", "light"):
         use_theme(page, theme)
         assert serious_violations(page, "#cscale-panel") == []
-        page.screenshot(path=screenshots / f"panel-storage-places-{theme}.png")
+        keep_picture(page, screenshots / f"panel-storage-places-{theme}.png")
     home.get_by_role("button", name="Open").click()
     expect(panel.get_by_role("button", name="Upload…")).to_be_enabled(timeout=SLOW)
     panel.get_by_label("Files to upload").set_input_files(depth)
@@ -93,7 +97,7 @@ def test_file_is_uploaded_shown_linked_and_deleted(
         use_theme(page, theme)
         expect(panel.locator(".cs-object-map-busy")).to_have_count(0, timeout=SLOW)
         assert serious_violations(page, "#cscale-panel") == []
-        page.screenshot(path=screenshots / f"panel-storage-folder-{theme}.png")
+        keep_picture(page, screenshots / f"panel-storage-folder-{theme}.png")
 
     page.reload()
     lab_is_there(page)
@@ -103,14 +107,14 @@ def test_file_is_uploaded_shown_linked_and_deleted(
     side.get_by_role("tab", name="Storage").click()
     side.get_by_role("option").filter(has_text=depth.name).click(timeout=SLOW)
     assert serious_violations(page, "#cscale-side-panel") == []
-    page.screenshot(path=screenshots / "panel-storage-side-bar.png")
+    keep_picture(page, screenshots / "panel-storage-side-bar.png")
 
     panel.get_by_role("button", name="Make a link…").click()
     page.get_by_role("button", name="Make the link").click()
     link = page.get_by_role("textbox", name="The link")
     expect(link).to_be_visible(timeout=SLOW)
     assert serious_violations(page, "dialog[open]") == []
-    page.screenshot(path=screenshots / "panel-storage-link.png")
+    keep_picture(page, screenshots / "panel-storage-link.png")
     answer = page.request.get(link.input_value())
     assert answer.body() == depth.read_bytes()
     page.get_by_role("button", name="Copy the link").click()
@@ -119,3 +123,38 @@ def test_file_is_uploaded_shown_linked_and_deleted(
     panel.get_by_role("button", name="Delete…").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(panel.get_by_role("option").filter(has_text=depth.name)).to_have_count(0, timeout=SLOW)
+
+
+def test_folder_is_deleted_after_its_content_was_counted(page: Page, screenshots: Path) -> None:
+    places = ask_server(page, "GET", "cscale/api/v1/storage/places")["places"]
+    home = next(place for place in places if place["purpose"] == "home")
+    for name in ("runs 2023/a.txt", "runs 2023/b.txt", "runs 2023/logs/c.txt", "runs 2024/d.txt"):
+        upload(page, home["bucket"], home["prefix"] + name, "A line.")
+    panel = open_panel(page)
+    panel.get_by_role("tab", name="Storage").click()
+    panel.get_by_role("button", name="Open Your own folder").click()
+    panel.get_by_role("option").filter(has_text="runs 2023/").click()
+    panel.get_by_role("button", name="Delete this folder…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_text("In it: 3 files")).to_be_visible(timeout=SLOW)
+    assert serious_violations(page, "dialog[open]") == []
+    keep_picture(page, screenshots / "panel-storage-delete-folder.png")
+    dialog.get_by_role("button", name="Delete 3 files").click()
+    deletions = panel.get_by_role("region", name="Deletions")
+    expect(deletions.get_by_text("Deleted, with 3 files")).to_be_visible(timeout=SLOW)
+    expect(panel.get_by_role("option").filter(has_text="runs 2023/")).to_have_count(0)
+    expect(panel.get_by_role("option").filter(has_text="runs 2024/")).to_be_visible()
+    assert serious_violations(page, "#cscale-panel") == []
+    left = ask_server(page, "GET", f"cscale/api/v1/storage/objects?{urlencode(of(home))}")
+    assert left["folders"] == [f"{home['prefix']}runs 2024/"]
+
+
+def of(place: dict[str, Any]) -> dict[str, str]:
+    return {"bucket": place["bucket"], "prefix": place["prefix"]}
+
+
+def upload(page: Page, bucket: str, key: str, text: str) -> None:
+    uploads = "cscale/api/v1/storage/uploads"
+    begun = ask_server(page, "POST", uploads, {"bucket": bucket, "key": key, "size": len(text)})
+    ask_server(page, "PUT", f"{uploads}/{begun['id']}?at=0", text)
+    ask_server(page, "POST", f"{uploads}/{begun['id']}/complete")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import re
+import threading
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,12 @@ from cscale_core.errors import LoginRequired
 from cscale_core.notebooks.places import NotebookRef
 from cscale_hub.sharing.publications import Told
 from cscale_server.backend import Backend, Surroundings, made_with
+from cscale_server.routes.sharing import notebooks as routes
+from cscale_server.sharing import own
 from cscale_server.sharing import telling as telling_module
 from cscale_server.sharing.held import held_secrets
 from cscale_server.sharing.link import link
+from cscale_server.sharing.models import OwnNotebooks
 from cscale_server.sharing.telling import Telling
 from tests.core.notebooks.doubles import ALICE, BOB, VO, code, notebook, output
 from tests.server.sharing_doubles import (
@@ -70,6 +75,72 @@ async def world(server: Any) -> Sharing:
 def is_problem(answer: httpx.Response, status: int, code: str) -> bool:
     body = answer.json()
     return (answer.status_code, body["code"]) == (status, code) and bool(body["message"])
+
+
+# -- choosing ----------------------------------------------------------------------------------
+
+
+async def test_own_notebooks_are_listed_the_newest_first(server: Any, tmp_path: Path) -> None:
+    for number, name in enumerate(
+        (
+            "project/deep/old.ipynb",
+            "project/new.ipynb",
+            ".hidden/no.ipynb",
+            "project/.ipynb_checkpoints/no-checkpoint.ipynb",
+            "env/lib/no.ipynb",
+            "conda/share/no.ipynb",
+            "node_modules/no.ipynb",
+            "no.ipynb.txt",
+        )
+    ):
+        path = write_notebook(server.home, name=name)
+        os.utime(path, (1_700_000_000 + number, 1_700_000_000 + number))
+    (server.home / "env/pyvenv.cfg").touch()
+    (server.home / "conda/conda-meta").mkdir()
+    (server.home / "folder.ipynb").mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    write_notebook(elsewhere)
+    (server.home / "link").symlink_to(elsewhere)
+    (server.home / "link.ipynb").symlink_to(elsewhere / FILE)
+    os.utime(server.home / FILE, (1_600_000_000, 1_600_000_000))
+    Path(os.fsdecode(os.fsencode(server.home) + b"/\xff.ipynb")).touch()
+    told = (await server.api("GET", "shared/own-notebooks")).json()
+    listed = [each["path"] for each in told["notebooks"]]
+    assert listed == ["project/new.ipynb", "project/deep/old.ipynb", FILE]
+    assert told["notebooks"][2]["modified"] == "2020-09-13T12:26:40Z"
+    assert told["complete"] is True
+
+
+async def test_own_notebooks_are_looked_for_within_bounds(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        write_notebook(server.home, name=f"{name}.ipynb")
+    monkeypatch.setattr(own, "MOST", 2)
+    told = (await server.api("GET", "shared/own-notebooks")).json()
+    assert (len(told["notebooks"]), told["complete"]) == (2, False)
+    assert own.own_notebooks(server.home, seconds=-1) == OwnNotebooks(notebooks=[], complete=False)
+
+
+async def test_mounted_buckets_are_not_looked_through(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_notebook(server.home / "buckets" / "aqua")
+    monkeypatch.setattr(own, "mount_points", lambda root: [root / "buckets" / "aqua"])
+    told = (await server.api("GET", "shared/own-notebooks")).json()
+    assert [each["path"] for each in told["notebooks"]] == [FILE]
+
+
+async def test_a_home_folder_that_hangs_is_told(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    awake = threading.Event()
+    monkeypatch.setattr(routes, "SECONDS", 0.05)
+    monkeypatch.setattr(routes, "own_notebooks", lambda _: awake.wait(30))
+    answer = await server.api("GET", "shared/own-notebooks")
+    awake.set()
+    assert is_problem(answer, 504, "upstream_timeout")
+    assert "by hand" in answer.json()["hint"]
 
 
 # -- publishing --------------------------------------------------------------------------------
@@ -318,6 +389,7 @@ async def test_who_was_let_into_the_server_gets_nothing_of_it(
     monkeypatch.setenv("JUPYTERHUB_USER", "the-owner")
     calls = [
         ("GET", "shared/notebooks"),
+        ("GET", "shared/own-notebooks"),
         ("POST", "shared/notebooks"),
         ("GET", f"shared/notebooks/{NOTEBOOK}"),
         ("DELETE", f"shared/notebooks/{NOTEBOOK}"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +12,11 @@ import httpx
 import pytest
 from traitlets.config import Config
 
+from cscale_core.errors import Forbidden
 from cscale_core.objects import ObjectStore
+from cscale_core.site import Grant
 from cscale_server.backend import Backend
+from cscale_server.storage import deletion as of_deletion
 from cscale_server.storage import places as of_places
 
 BUCKET = "aquamonitor"
@@ -165,6 +170,175 @@ async def test_an_object_is_deleted_once(server: Any, store: Any) -> None:
     assert (await server.api("DELETE", "storage/objects", params=asked)).status_code == 204
     assert store.keys() == []
     assert (await server.api("DELETE", "storage/objects", params=asked)).status_code == 404
+
+
+async def delete_folder(server: Any, prefix: str, bucket: str = BUCKET) -> list[dict[str, Any]]:
+    asked = {"bucket": bucket, "prefix": prefix}
+    answer = await server.api("DELETE", "storage/folders", params=asked)
+    assert answer.status_code == 200, answer.text
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+async def test_a_folder_is_deleted_and_what_lies_beside_it_stays(
+    server: Any, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_deletion, "_STEP", 2)
+    monkeypatch.setattr(of_deletion, "_PAGE", 3)
+    for name in ("run/a", "run/b", "run/deep/c", "run/deep/", "run/", "running", "other/d"):
+        store.write(MINE + name, b"12" if not name.endswith("/") else b"")
+    lines = await delete_folder(server, f"{MINE}run/")
+    assert [(line["type"], line["deleted"]) for line in lines] == [
+        ("deleting", 0),
+        ("deleting", 2),
+        ("deleting", 3),
+        *[("deleting", count) for count in range(4, lines[-1]["objects"] + 1)],
+        ("deleted", lines[-1]["objects"]),
+    ]
+    assert lines[-1] | {"objects": 0, "deleted": 0} == {
+        "type": "deleted",
+        "objects": 0,
+        "deleted": 0,
+        "size": 6,
+        "refused": [],
+        "more": False,
+    }
+    assert store.keys() == [f"{MINE}other/d", f"{MINE}running"]
+    assert f"{MINE}run/" not in (await objects(server, MINE))["folders"]
+    asked = {"bucket": BUCKET, "prefix": f"{MINE}run/"}
+    assert (await server.api("DELETE", "storage/folders", params=asked)).status_code == 404
+
+
+async def test_a_folder_without_a_mark_is_gone_at_once(server: Any, store: Any) -> None:
+    for name in ("run/a", "run/deep/er/b", "other/c"):
+        store.write(MINE + name, b"12")
+    await delete_folder(server, f"{MINE}run/")
+    assert f"{MINE}run/" not in (await objects(server, MINE))["folders"]
+    assert store.keys() == [f"{MINE}other/c"]
+
+
+async def test_an_empty_folder_is_deleted_and_what_arrives_in_it_stays(
+    server: Any, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(f"{MINE}run/deep/a", b"12")
+    store.empty()
+    assert f"{MINE}run/" in (await objects(server, MINE))["folders"]
+    last = (await delete_folder(server, f"{MINE}run/"))[-1]
+    assert (last["objects"], last["deleted"]) == (0, 0)
+    assert f"{MINE}run/" not in (await objects(server, MINE))["folders"]
+
+    def arriving(*_: Any) -> bool:
+        store.write(f"{MINE}run/deep/late", b"12")
+        return True
+
+    monkeypatch.setattr(of_deletion, "_is_shown", arriving)
+    store.write(f"{MINE}run/deep/a", b"12")
+    await delete_folder(server, f"{MINE}run/")
+    assert store.keys() == [f"{MINE}run/deep/late"]
+
+
+async def test_what_the_store_does_not_delete_is_kept_and_told(
+    server: Any, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deletes = ObjectStore.delete
+
+    def delete(self: ObjectStore, address: Any) -> None:
+        if "locked" in address.key:
+            raise Forbidden("It is locked.", hint="Ask who locked it.")
+        deletes(self, address)
+
+    monkeypatch.setattr(ObjectStore, "delete", delete)
+    for name in ("a", "b.locked", "c"):
+        store.write(f"{MINE}run/{name}", b"12")
+    last = (await delete_folder(server, f"{MINE}run/"))[-1]
+    why = "It is locked. Ask who locked it."
+    assert (last["objects"], last["deleted"], last["size"]) == (3, 2, 4)
+    assert last["refused"] == [{"key": f"{MINE}run/b.locked", "why": why}]
+    assert store.keys() == [f"{MINE}run/b.locked"]
+    monkeypatch.setattr(of_deletion, "_STEP", 1)
+    monkeypatch.setattr(of_deletion, "MOST_REFUSED", 1)
+    for name in ("c", "d"):
+        store.write(f"{MINE}run/{name}", b"12")
+    last = (await delete_folder(server, f"{MINE}run/"))[-1]
+    assert (last["objects"], last["deleted"]) == (3, 0)
+
+
+async def test_one_request_deletes_so_many_and_says_that_there_are_more(
+    server: Any, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_deletion, "MOST_DELETED", 2)
+    for name in "abc":
+        store.write(f"{MINE}run/{name}", b"1")
+    last = (await delete_folder(server, f"{MINE}run/"))[-1]
+    assert (last["deleted"], last["more"]) == (2, True)
+    assert store.keys() == [f"{MINE}run/c"]
+    last = (await delete_folder(server, f"{MINE}run/"))[-1]
+    assert (last["deleted"], last["more"]) == (1, False)
+
+
+async def test_deletion_ends_when_nobody_listens(
+    server: Any, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_deletion, "_STEP", 1)
+    deletes, asked = ObjectStore.delete, list[str]()
+    gone, done = threading.Event(), threading.Event()
+
+    def delete(self: ObjectStore, address: Any) -> None:
+        asked.append(address.key)
+        if len(asked) > 1:
+            gone.wait(30)
+        deletes(self, address)
+        if len(asked) > 1:
+            done.set()
+
+    monkeypatch.setattr(ObjectStore, "delete", delete)
+    for name in "abcde":
+        store.write(f"{MINE}run/{name}", b"1")
+    storage = await (await server.extension.backend()).storage()
+    lines = storage.deletion.folder(BUCKET, f"{MINE}run/")
+    assert json.loads(await anext(lines))["deleted"] == 1
+    await lines.aclose()
+    gone.set()
+    assert await asyncio.to_thread(done.wait, 30)
+    await asyncio.sleep(0.3)  # in which the next would be deleted
+    assert store.keys() == [f"{MINE}run/{name}" for name in "cde"]
+
+
+async def test_no_place_and_nothing_of_others_is_deleted(server: Any, store: Any) -> None:
+    store.write("archive/2024/old.txt", b"old")
+    store.write("users/other/run/x.txt", b"x")
+    store.write(f"{MINE}run/x.txt", b"x")
+    for prefix, status in (
+        ("", 422),
+        (MINE, 422),
+        (f"{MINE}run", 422),
+        ("users/", 404),
+        ("users/other/run/", 404),
+        (f"{MINE}../other/", 404),
+        ("archive/2024/", 403),
+        (f"{MINE}none/", 404),
+    ):
+        asked = {"bucket": BUCKET, "prefix": prefix}
+        answer = await server.api("DELETE", "storage/folders", params=asked)
+        assert answer.status_code == status, prefix
+    assert len(store.keys()) == 3
+
+
+async def test_a_folder_that_holds_a_place_is_not_deleted(
+    start_server: Any, make_site: Any, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testaccess")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testsecret0123456789")
+    site = make_site(store.endpoint)
+    whole = Grant(bucket=BUCKET, prefix="", access="rw", vo="aqua", purpose="shared")
+    config = Config({"CScaleExtension": {"backend_class": StorageBackend}})
+    server = await start_server(site.model_copy(update={"grants": (whole, *site.grants)}), config)
+    store.write(f"{MINE}run/x.txt", b"x")
+    answer = await server.api(
+        "DELETE", "storage/folders", params={"bucket": BUCKET, "prefix": "users/"}
+    )
+    assert answer.status_code == 422
+    assert "is a place" in answer.json()["message"]
+    assert store.keys() == [f"{MINE}run/x.txt"]
 
 
 async def test_an_upload_goes_on_in_another_server(

@@ -37,7 +37,7 @@ class StageRequest(Request):
         default=None, description="Stage the first page of what this search finds."
     )
     assets: list[str] | None = Field(
-        default=None, description="Keys of the assets to copy; null: all that hold data."
+        default=None, description="Keys of the assets to copy; null: all that can be read."
     )
     vo: str = Field(default="", description="Empty: the user's first VO.")
     title: str = Field(default="", max_length=200)

@@ -211,7 +211,7 @@ class CountedLine(HistogramReport):
 
 
 class ProblemLine(Problem):
-    """The search failed on its way; the last line."""
+    """It failed on its way; the last line."""
 
     type: Literal["problem"] = "problem"
 

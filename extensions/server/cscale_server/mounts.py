@@ -122,18 +122,26 @@ def why_no_fuse(device: Path = FUSE_DEVICE) -> str:
     return ""
 
 
-def mounted(root: Path) -> list[Path]:
-    """The rclone mounts at or below a folder, deepest first, without touching any of them."""
+def mount_points(root: Path, kind: str = "") -> list[Path]:
+    """The mounts at or below a folder, deepest first, without touching any of them.
+
+    :param kind: only those of this file system, such as ``fuse.rclone``.
+    """
     found = []
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
         left, _, right = line.partition(" - ")
-        if right.startswith("fuse.rclone "):
+        if not kind or right.startswith(f"{kind} "):
             # Three octal digits stand for blanks and such in mountinfo (proc(5)).
             name = left.split(" ")[4]
             path = Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), name))
             if path == root or root in path.parents:
                 found.append(path)
     return sorted(found, key=lambda path: len(path.parts), reverse=True)
+
+
+def mounted(root: Path) -> list[Path]:
+    """The rclone mounts at or below a folder, deepest first."""
+    return mount_points(root, "fuse.rclone")
 
 
 async def in_thread(function: Callable[[], _T], limit: float) -> _T:

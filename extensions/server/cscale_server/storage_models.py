@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, RootModel
 
-from cscale_server.models import MountStatus, Request
+from cscale_server.models import MountStatus, ProblemLine, Request
 
 Bucket = Annotated[str, Field(min_length=1, max_length=255)]
 Key = Annotated[str, Field(min_length=1, max_length=1024)]
+
+_BY_TYPE = Field(discriminator="type")
 
 LARGEST_PART = 16 * 1024 * 1024
 """Bytes of one piece of an upload at most."""
@@ -126,5 +128,36 @@ class UsageLine(BaseModel):
     complete: bool = Field(description="Whether all was counted; else there is more.")
 
 
-class StorageLine(RootModel[Annotated[CountedLine | UsageLine, Field(discriminator="type")]]):
+class StorageLine(RootModel[Annotated[CountedLine | UsageLine | ProblemLine, _BY_TYPE]]):
+    """One line of the answer."""
+
+
+class DeletingLine(BaseModel):
+    """How far the deletion of a folder is."""
+
+    type: Literal["deleting"] = "deleting"
+    objects: int = Field(description="Found so far; none is deleted before all are found.")
+    deleted: int
+    more: bool = Field(default=False, description="Whether more lies there than was looked up.")
+
+
+class KeptObject(BaseModel):
+    """An object that could not be deleted."""
+
+    key: str
+    why: str
+
+
+class DeletedLine(BaseModel):
+    """What came of the deletion of a folder; the last line. What is not deleted is kept."""
+
+    type: Literal["deleted"] = "deleted"
+    objects: int = Field(description="Found below the prefix.")
+    deleted: int
+    size: int = Field(description="Bytes of those that were deleted.")
+    refused: list[KeptObject] = Field(description="Some of those that the store did not delete.")
+    more: bool = Field(description="Whether more lies there than one request deletes: ask again.")
+
+
+class DeletionLine(RootModel[Annotated[DeletingLine | DeletedLine | ProblemLine, _BY_TYPE]]):
     """One line of the answer."""

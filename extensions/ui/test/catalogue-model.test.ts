@@ -5,7 +5,7 @@ import { missionsOf } from "../src/views/catalogue/collections";
 import { EMPTY_FORM, filterOf, questionOf, wrongCondition } from "../src/views/catalogue/form";
 import { isWithin, total, withLine, type Histogram } from "../src/views/catalogue/histogram";
 import { daysOf, intervalOf, wrongDays } from "../src/views/catalogue/interval";
-import { isData, itemText } from "../src/items/item";
+import { itemText } from "../src/items/item";
 import { propertiesOf } from "../src/views/catalogue/queryables";
 import { refParts } from "../src/views/catalogue/refs";
 import { barsOf } from "../src/views/catalogue/TimeSlider";
@@ -127,10 +127,6 @@ describe("what others wrote", () => {
       { name: "", href: "s3://b/k" },
       { name: "https", href: "https://h/k" },
     ]);
-  });
-  it("tells data from pictures of it", () => {
-    const [data, thumbnail, xml] = itemText({ assets: { a: { roles: ["data"] }, b: { roles: ["thumbnail"] }, c: { type: "application/xml" } } }).assets;
-    expect([data, thumbnail, xml].map((asset) => asset && isData(asset))).toEqual([true, false, false]);
   });
   it("names properties with their types and values", () => {
     const found = propertiesOf([{ properties: { "sat:orbit_state": { enum: ["ascending"] }, gsd: { type: "number", title: "GSD", minimum: 1, maximum: 9 }, geometry: {}, odd: null } }, {}, null]);

@@ -237,6 +237,15 @@ describe("results", () => {
     expect(session.selection.get()).toEqual(["a|s2|TWO"]);
   });
 
+  it("keep the keyboard's row when the pointer leaves the list", async () => {
+    const { user, session } = await found();
+    screen.getByRole("listbox", { name: "Results" }).focus();
+    await user.keyboard("{ArrowDown}{ArrowDown}");
+    await act(() => theMap().events.hovered(null));
+    await user.keyboard(" ");
+    expect(session.selection.get()).toEqual(["a|s2|TWO"]);
+  });
+
   it("name archives and collections as these call themselves", async () => {
     await found();
     const [first] = screen.getAllByRole("option");

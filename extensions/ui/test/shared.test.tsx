@@ -5,7 +5,7 @@ import { Shell } from "../src/shell/Shell";
 import { createStore } from "../src/state/store";
 import { shared } from "../src/views/shared";
 import { seriousViolations } from "./axe";
-import { FakeServer, type Asked } from "./fake-server";
+import { FakeServer, problem, type Asked } from "./fake-server";
 import { show } from "./render";
 
 const HOSTILE = "<img src=x onerror=\"globalThis.hit=true\">";
@@ -125,30 +125,53 @@ describe("a notebook", () => {
 });
 
 describe("publishing", () => {
-  it("sends the notebook and shows it; outputs are kept only when that is said", async () => {
-    const user = userEvent.setup();
-    const server = library().on("POST shared/notebooks", entry());
-    await show(shell(), server);
+  const own = { notebooks: [{ path: "work/small_lake.ipynb", modified: "2025-03-02T10:00:00Z" }, { path: `${HOSTILE}.ipynb`, modified: "2025-03-01T10:00:00Z" }], complete: false };
+  const begin = async (user: ReturnType<typeof userEvent.setup>) => {
     await user.click(await screen.findByRole("button", { name: "Publish a notebook…" }));
-    const dialog = within(await screen.findByRole("dialog"));
+    return within(await screen.findByRole("dialog"));
+  };
+
+  it("sends the notebook that was chosen and shows it; outputs are kept only when that is said", async () => {
+    const user = userEvent.setup();
+    const server = library().on("POST shared/notebooks", entry()).on("GET shared/own-notebooks", own);
+    await show(shell(), server);
+    const dialog = await begin(user);
     const send = dialog.getByRole("button", { name: "Publish" }) as HTMLButtonElement;
+    expect(await dialog.findByText(`${HOSTILE}.ipynb`)).toBeTruthy();
+    expect(dialog.getByText(/Not all of your folders/)).toBeTruthy();
     expect(send.disabled).toBe(true);
-    await user.type(dialog.getByRole("textbox", { name: "Notebook" }), "/work/lake.ipynb");
+    await user.type(dialog.getByRole("searchbox", { name: "Notebook" }), "work lake");
+    expect(dialog.getAllByRole("option")).toHaveLength(1);
+    expect(send.disabled).toBe(true);
+    await user.click(dialog.getByRole("option", { name: /small_lake/ }));
+    expect((dialog.getByRole("textbox", { name: "Title" }) as HTMLInputElement).value).toBe("Small lake");
+    expect(await seriousViolations()).toEqual([]);
+    await user.clear(dialog.getByRole("textbox", { name: "Title" }));
     await user.type(dialog.getByRole("textbox", { name: "Title" }), "The lake");
     await user.click(send);
     expect(await screen.findByRole("article", { name: "The lake" })).toBeTruthy();
-    expect(server.of("POST shared/notebooks")[0]?.body).toEqual({ path: "work/lake.ipynb", vo: "aqua", title: "The lake", description: "", outputs: false });
+    expect(server.of("POST shared/notebooks")[0]?.body).toEqual({ path: "work/small_lake.ipynb", vo: "aqua", title: "The lake", description: "", outputs: false });
+  });
+
+  it("takes the path of a notebook that is not listed, also when none could be", async () => {
+    const user = userEvent.setup();
+    const server = library().on("POST shared/notebooks", entry()).on("GET shared/own-notebooks", problem(504, { message: "Your home folder does not answer.", retryable: true }));
+    await show(shell(), server);
+    const dialog = await begin(user);
+    expect(await dialog.findByText("Your home folder does not answer.")).toBeTruthy();
+    await user.type(dialog.getByRole("searchbox", { name: "Notebook" }), "/s3/aqua/lake.ipynb");
+    await user.click(dialog.getByRole("button", { name: "Publish" }));
+    await waitFor(() => expect(server.of("POST shared/notebooks")[0]?.body).toMatchObject({ path: "s3/aqua/lake.ipynb", title: "Lake" }));
   });
 
   it("that is refused for secrets names each cell", async () => {
     const user = userEvent.setup();
     const refusal = { code: "secrets_found", message: "secrets", hint: "Take them out.", retryable: false, request_id: "r", details: { findings: [{ place: "cell 3", line: 2, kind: "AWS access key" }] } };
-    const server = library().on("POST shared/notebooks", () => new Response(JSON.stringify(refusal), { status: 422 }));
+    const server = library().on("POST shared/notebooks", () => new Response(JSON.stringify(refusal), { status: 422 })).on("GET shared/own-notebooks", own);
     await show(shell(), server);
-    await user.click(await screen.findByRole("button", { name: "Publish a notebook…" }));
-    await user.type(await screen.findByRole("textbox", { name: "Notebook" }), "a.ipynb");
-    await user.type(screen.getByRole("textbox", { name: "Title" }), "A");
-    await user.click(screen.getByRole("button", { name: "Publish" }));
+    const dialog = await begin(user);
+    await user.click(await dialog.findByRole("option", { name: /small_lake/ }));
+    await user.click(dialog.getByRole("button", { name: "Publish" }));
     expect(await screen.findByText("AWS access key: cell 3, line 2")).toBeTruthy();
     expect(screen.getByText(/Nothing was published/)).toBeTruthy();
     expect(await seriousViolations()).toEqual([]);

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import type { JobSummary } from "../src/api/schema";
 import { Shell } from "../src/shell/Shell";
 import { createStore } from "../src/state/store";
+import { storage } from "../src/views/storage";
 import { staging } from "../src/views/staging";
 import { seriousViolations } from "./axe";
 import { FakeServer, problem, type Asked } from "./fake-server";
@@ -83,17 +84,25 @@ describe("stagings", () => {
 
   it("that are done say where their items are and what the catalogue has of them", async () => {
     const user = userEvent.setup();
-    const usage = { registered: [{ id: "a", outcome: "created" }, { id: "b", outcome: "created" }, { id: "c", outcome: "unchanged" }] };
+    const usage = { registered: [{ id: "a", collection: "s2", outcome: "created" }, { id: "b", collection: "s2", outcome: "created" }, { id: "c", collection: "s1", outcome: "unchanged" }] };
     const server = new FakeServer()
       .on("GET jobs", listed(job({ ...ended, status: "finished", usage, result_count: 1, actions: ["clone", "delete"] })))
+      .on("GET site", { user: "ada", vos: ["aqua"], grants: [{ bucket: "vo-aqua", prefix: "products/", access: "rw", vo: "aqua", purpose: "products" }] })
+      .on("GET storage/places", { places: [{ bucket: "vo-aqua", prefix: "products/", access: "rw", vo: "aqua", purpose: "products", online: true, problem: "", room: null, mount: null }] })
+      .on("GET storage/objects", { bucket: "vo-aqua", prefix: "products/S2A/", folders: [], objects: [{ key: "products/S2A/B02.tif", size: 1, modified: null, layer: "" }], next: "" })
       .on("GET jobs/job-1", { results: [{ id: "S2A", assets: { B02: { href: "s3://vo-aqua/products/S2A/B02.tif" } } }] });
-    await show(shell(), server);
-    expect(await screen.findByText("In the catalogue of the community: 2 new, 1 unchanged")).toBeTruthy();
+    const session = await show(<Shell views={[staging, storage]} at={createStore("staging")} />, server);
+    expect(await screen.findByText("2 new in s2, 1 unchanged in s1")).toBeTruthy();
     const details = screen.getByText("1 item, and where it is").closest("details") as HTMLDetailsElement;
     await user.click(screen.getByText("1 item, and where it is"));
     details.open = true;
     details.dispatchEvent(new Event("toggle"));
     expect(await screen.findByText("s3://vo-aqua/products/S2A/")).toBeTruthy();
+    expect(await seriousViolations()).toEqual([]);
+    await user.click(screen.getByRole("button", { name: "Show the files of S2A" }));
+    expect(await screen.findByText("B02.tif")).toBeTruthy();
+    expect(screen.getByRole("navigation", { name: "Path" }).textContent).toBe("PlacesProducts of aquaS2A");
+    expect(session.folder.get()).toBeNull();
   });
 
   it("that are none lead to the catalogue", async () => {
@@ -107,7 +116,7 @@ describe("stagings", () => {
 describe("a new staging", () => {
   it("says before it starts what is to be fetched, what is there and whether it fits", async () => {
     const user = userEvent.setup();
-    const item = { id: "S2A", assets: { B02: { href: "https://x.example/B02.tif", roles: ["data"], "file:size": 3 * GB } } };
+    const item = { id: "S2A", assets: { B02: { href: "https://x.example/B02.tif", roles: ["data"], "file:size": 3 * GB }, preview: { href: "https://x.example/B02.png", roles: ["thumbnail"], "file:size": 1 } } };
     const server = new FakeServer()
       .on("GET site", { user: "ada", vos: ["aqua"], grants: [{ bucket: "vo-aqua", prefix: "products/", access: "rw", vo: "aqua", purpose: "products" }] })
       .on("GET catalog/items/*", item)
@@ -121,7 +130,11 @@ describe("a new staging", () => {
     expect(screen.getByText(/That is more than the quota leaves/)).toBeTruthy();
     expect(server.of("POST jobs/estimate")[0]?.body).toEqual({ engine: "staging", vo: "aqua", process: { items: [item], assets: null, register: true } });
     expect(await seriousViolations()).toEqual([]);
+    await user.click(screen.getByRole("checkbox", { name: /^preview/ }));
+    await waitFor(() => expect(server.of("POST jobs/estimate").at(-1)?.body).toMatchObject({ process: { assets: ["B02"] } }));
+    await user.click(screen.getByRole("checkbox", { name: /^preview/ }));
+    await waitFor(() => expect(server.of("POST jobs/estimate").at(-1)?.body).toMatchObject({ process: { assets: null } }));
     await user.click(screen.getByRole("button", { name: "Stage 3.0 GB" }));
-    await waitFor(() => expect((server.of("POST stage")[0] as Asked).body).toMatchObject({ refs: ["a|s2|S2A"], vo: "aqua", register: true }));
+    await waitFor(() => expect((server.of("POST stage")[0] as Asked).body).toMatchObject({ refs: ["a|s2|S2A"], assets: null, vo: "aqua", register: true }));
   });
 });

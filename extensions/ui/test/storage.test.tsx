@@ -5,6 +5,8 @@ import { Shell } from "../src/shell/Shell";
 import { createSession } from "../src/state/session";
 import { createStore } from "../src/state/store";
 import { storage } from "../src/views/storage";
+import { Deletions } from "../src/views/storage/deletions";
+import { endOf } from "../src/views/storage/where";
 import { Uploads } from "../src/views/storage/uploads";
 import { seriousViolations } from "./axe";
 import { maps } from "./fake-map";
@@ -62,6 +64,14 @@ function taking(server: FakeServer, size: number, failures: Response[] = []): { 
 const shell = () => <Shell views={[storage]} at={createStore("storage")} />;
 const file = (size: number, name = "a.bin") => new File(["x".repeat(size)], name, { lastModified: 7 });
 const open = async (user: ReturnType<typeof userEvent.setup>) => user.click(await screen.findByRole("button", { name: "Open Your own folder in aqua" }));
+
+describe("a path", () => {
+  it("that is long is shown by its end", () => {
+    expect(endOf("/s3/vo-aqua/home/ada/")).toBe("/s3/vo-aqua/home/ada/");
+    expect(endOf("/home/users/of/the/whole/institute/ada/s3/vo-aqua/products")).toBe("…/whole/institute/ada/s3/vo-aqua/products");
+    expect(endOf("x".repeat(90))).toBe(`…/${"x".repeat(90)}`);
+  });
+});
 
 describe("places", () => {
   it("say what they are for, how they are and what room there is", async () => {
@@ -179,6 +189,124 @@ describe("an object", () => {
     await waitFor(() => expect(maps.at(-1)?.rasters).toHaveLength(1));
     expect(maps.at(-1)?.fitted).toEqual([14, 46, 15, 47]);
     expect(await screen.findByText("9 m")).toBeTruthy();
+  });
+});
+
+describe("a folder", () => {
+  const REST = { type: "deleted", objects: 3, deleted: 2, size: 8, refused: [{ key: "home/ada/runs/a.lock", why: `It is locked. ${HOSTILE}` }], more: false };
+  const counted = JSON.stringify({ type: "usage", objects: 3, size: 12, folders: {}, complete: true });
+  const intoFolder = async (user: ReturnType<typeof userEvent.setup>) => {
+    await open(user);
+    await user.click(await screen.findByRole("option", { name: /runs\// }));
+    await user.click(await screen.findByRole("button", { name: "Delete this folder…" }));
+  };
+
+  it("is deleted after its content was counted; how far it is and what was kept is told", async () => {
+    const user = userEvent.setup();
+    const [count, lines] = [stream(), stream()];
+    const server = store().on("GET storage/usage", () => count.response).on("DELETE storage/folders", () => lines.response);
+    await show(shell(), server);
+    await intoFolder(user);
+    const dialog = within(await screen.findByRole("dialog", { name: "Delete the folder runs?" }));
+    expect((dialog.getByRole("button", { name: "Delete" }) as HTMLButtonElement).disabled).toBe(true);
+    count.line(JSON.parse(counted) as object);
+    count.end();
+    expect(await dialog.findByText("In it: 3 files, 12 B.")).toBeTruthy();
+    expect(server.of("DELETE storage/folders")).toHaveLength(0);
+    expect(await seriousViolations()).toEqual([]);
+    await user.click(dialog.getByRole("button", { name: "Delete 3 files" }));
+    expect(server.of("DELETE storage/folders")[0]?.query).toEqual({ bucket: "vo-aqua", prefix: "home/ada/runs/" });
+    expect(await screen.findByText("notes.txt")).toBeTruthy(); // the folder around it
+    const before = server.of("GET storage/objects").length;
+    lines.line({ type: "deleting", objects: 3, deleted: 0, more: false });
+    expect(await screen.findByText("Looking what is in it: 3 so far")).toBeTruthy();
+    lines.line({ type: "deleting", objects: 3, deleted: 1, more: false });
+    expect(await screen.findByText("1 of 3 files deleted")).toBeTruthy();
+    expect(screen.getByRole("progressbar", { name: "Deletion of runs" }).getAttribute("aria-valuenow")).toBe("33");
+    lines.line(REST);
+    lines.end();
+    expect(await screen.findByText("2 of 3 files deleted; 1 file was kept.")).toBeTruthy();
+    expect(screen.getByText("a.lock:", { exact: false }).textContent).toBe(`a.lock: It is locked. ${HOSTILE}`);
+    await waitFor(() => expect(server.of("GET storage/objects").length).toBe(before + 1));
+    expect(await seriousViolations()).toEqual([]);
+
+    server.on("DELETE storage/folders", JSON.stringify({ ...REST, objects: 1, deleted: 1, refused: [] }));
+    await user.click(screen.getByRole("button", { name: "Delete the rest of runs" }));
+    expect(await screen.findByText("Deleted, with 1 file")).toBeTruthy();
+    await user.click(screen.getByRole("button", { name: "Take runs from the list" }));
+    expect(screen.queryByRole("region", { name: "Deletions" })).toBeNull();
+  });
+
+  it("that is empty is deleted, too", async () => {
+    const user = userEvent.setup();
+    const server = store().on("GET storage/usage", JSON.stringify({ type: "usage", objects: 0, size: 0, folders: {}, complete: true }));
+    server.on("DELETE storage/folders", JSON.stringify({ ...REST, objects: 0, deleted: 0, size: 0, refused: [] }));
+    await show(shell(), server);
+    await intoFolder(user);
+    expect(await screen.findByText("It is empty.")).toBeTruthy();
+    await user.click(screen.getByRole("button", { name: "Delete" }));
+    expect(await screen.findByText("Deleted; it was empty")).toBeTruthy();
+  });
+
+  it("that others have too is said to be theirs, and a place or what may only be read has no button", async () => {
+    const user = userEvent.setup();
+    const server = store().on("GET storage/usage", counted);
+    server.on("GET storage/places", { places: [place({ purpose: "shared" })] });
+    await show(shell(), server);
+    await user.click(await screen.findByRole("button", { name: "Open Shared in aqua" }));
+    await screen.findByRole("option", { name: /runs\// });
+    expect(screen.queryByRole("button", { name: "Delete this folder…" })).toBeNull();
+    await user.click(screen.getByRole("option", { name: /runs\// }));
+    await user.click(await screen.findByRole("button", { name: "Delete this folder…" }));
+    expect(await screen.findByText(/other members of aqua may be working with it/)).toBeTruthy();
+    await user.click(await screen.findByRole("button", { name: "Keep it" }));
+    expect(server.of("DELETE storage/folders")).toHaveLength(0);
+  });
+
+  it("that holds more than one request deletes is asked for again", async () => {
+    const server = store();
+    let asked = 0;
+    server.on("DELETE storage/folders", () => ({ ...REST, objects: 3, deleted: 3, refused: [], more: ++asked < 3 }));
+    const deletions = new Deletions(await createSession(server, fakeHost()));
+    deletions.begin("vo-aqua", "home/ada/runs/");
+    await waitFor(() => expect(deletions.list.get()[0]).toMatchObject({ phase: "done", deleted: 9, objects: 9 }));
+    expect(asked).toBe(3);
+  });
+
+  it("stops when it is told to, and says why it could not go on", async () => {
+    const server = store();
+    server.on("DELETE storage/folders", ({ signal }: Asked) => new Promise<Response>((_, failed) => signal?.addEventListener("abort", () => failed(signal.reason))));
+    const deletions = new Deletions(await createSession(server, fakeHost()));
+    deletions.begin("vo-aqua", "home/ada/runs/");
+    const { id } = deletions.list.get()[0] ?? { id: "" };
+    await waitFor(() => expect(server.of("DELETE storage/folders")).toHaveLength(1));
+    deletions.stop(id);
+    await waitFor(() => expect(deletions.list.get()[0]?.phase).toBe("stopped"));
+    server.on("DELETE storage/folders", JSON.stringify({ type: "problem", code: "upstream", message: "The store is away.", hint: "", retryable: true, request_id: "r" }));
+    deletions.again(id);
+    await waitFor(() => expect(deletions.list.get()[0]?.problem?.message).toBe("The store is away."));
+    server.on("DELETE storage/folders", JSON.stringify({ type: "deleting", objects: 3, deleted: 1, more: false }));
+    deletions.again(id);
+    await waitFor(() => expect(deletions.list.get()[0]).toMatchObject({ phase: "failed", deleted: 1, problem: { message: "The connection ended before all was deleted." } }));
+  });
+
+  it("whose deletion a reload broke off is there again", async () => {
+    const user = userEvent.setup();
+    const server = store();
+    const lines = stream();
+    server.on("DELETE storage/folders", () => lines.response);
+    const session = await createSession(server, fakeHost());
+    const deletions = new Deletions(session);
+    deletions.begin("vo-aqua", "home/ada/runs/");
+    lines.line({ type: "deleting", objects: 3, deleted: 1, more: false });
+    await waitFor(() => expect(deletions.list.get()[0]?.deleted).toBe(1));
+    await session.memory.flush();
+
+    await show(shell(), server);
+    expect(await screen.findByText("Broken off by a reload: 1 of 3 files deleted, the rest is kept.")).toBeTruthy();
+    server.on("DELETE storage/folders", JSON.stringify({ ...REST, objects: 2, deleted: 2, refused: [] }));
+    await user.click(screen.getByRole("button", { name: "Delete the rest of runs" }));
+    expect(await screen.findByText("Deleted, with 2 files")).toBeTruthy();
   });
 });
 

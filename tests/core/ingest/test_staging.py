@@ -463,6 +463,23 @@ def test_the_plan_says_what_is_left_out_and_what_is_missing(make_site: Callable[
         plan([{"id": "x"}], None, site.grants[0], site)
 
 
+def test_items_of_several_collections_are_staged_together(make_site: Callable[..., Site]) -> None:
+    site = make_site()
+    optical = make_item("o", {key: {"href": f"https://e.eu/{key}"} for key in ("B02", "B03")})
+    radar = make_item("r", {key: {"href": f"https://e.eu/{key}"} for key in ("vv", "B02")})
+    made = plan([optical, radar], ["B02", "B03"], site.grants[0], site)
+    assert [(file.item, file.asset) for file in made.files] == [
+        ("o", "B02"),
+        ("o", "B03"),
+        ("r", "B02"),
+    ]
+    assert made.left_out == ("B03 of r, which has none such",)
+    with pytest.raises(InvalidInput, match="r has no asset B03"):
+        plan([optical, radar], ["B03"], site.grants[0], site)
+    with pytest.raises(InvalidInput, match="o has no asset B99"):
+        plan([optical, radar], ["B02", "B99"], site.grants[0], site)
+
+
 def test_only_geotiffs_are_opened_and_the_last_block_is_read(
     make_tiff: Callable[..., bytes],
 ) -> None:

@@ -163,6 +163,13 @@ def _of_mirrors(item: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _no_asset(item: dict[str, Any], missing: list[str]) -> InvalidInput:
+    return InvalidInput(
+        f"{item['id']} has no asset {', '.join(missing)}.",
+        hint="It has: " + ", ".join(sorted(item["assets"])) + ".",
+    )
+
+
 def _planned_item(
     item: dict[str, Any],
     assets: list[str] | None,
@@ -180,10 +187,10 @@ def _planned_item(
                 "them to bring them"
             )
     if missing := [key for key in chosen if key not in item["assets"]]:
-        raise InvalidInput(
-            f"{item['id']} has no asset {', '.join(missing)}.",
-            hint="It has: " + ", ".join(sorted(item["assets"])) + ".",
-        )
+        if len(missing) == len(chosen):
+            raise _no_asset(item, missing)
+        left_out.append(f"{', '.join(missing)} of {item['id']}, which has none such")
+        chosen = [key for key in chosen if key not in missing]
     collection = item.get("collection") or str(item.get(PROVIDER_MEMBER) or "staged")
     prefix = item_prefix(grant, collection, item["id"])
     names = asset_names(item["assets"])
@@ -230,8 +237,9 @@ def plan(
     :param assets: keys of the assets to bring, its own or of its mirrors; None: all its own that
         have a usable address.
     :param grant: where to put them: ``products/<collection>/<item>/`` below its prefix.
-    :raises InvalidInput: when an item is not valid, lacks a chosen asset, or has none to bring;
-        when the grant does not allow writing.
+        Items of several collections may be chosen together, so one may lack some of them.
+    :raises InvalidInput: when an item is not valid, or has none of them to bring; when a chosen
+        asset is in no item; when the grant does not allow writing.
     """
     if grant.access != "rw":
         raise InvalidInput(f"You may not write to s3://{grant.bucket}/{grant.prefix}.")
@@ -253,6 +261,9 @@ def plan(
             continue
         planned[one.marker] = one
         left_out += notes
+    everywhere = {key for one in planned.values() for key in one.item["assets"]}
+    if nowhere := [key for key in dict.fromkeys(assets or ()) if key not in everywhere]:
+        raise _no_asset(next(iter(planned.values())).item, nowhere)
     return StagingPlan(tuple(planned.values()), grant, site, tuple(left_out))
 
 

@@ -12,6 +12,7 @@ from cscale_core.errors import Conflict, InvalidInput, NotFound, StorageFull
 from cscale_server.routes.base import CScaleHandler
 from cscale_server.routes.table import UPSTREAM, Operation, Parameter, Route
 from cscale_server.storage_models import (
+    DeletionLine,
     Link,
     LinkRequest,
     StorageFolder,
@@ -60,6 +61,19 @@ class ObjectsHandler(CScaleHandler):
         await self.extension.refresh_mounts()
         self.set_status(HTTPStatus.NO_CONTENT)
         self.finish()
+
+
+class FoldersHandler(CScaleHandler):
+    auth_resource = "cscale:storage"
+
+    @web.authenticated
+    @authorized
+    async def delete(self) -> None:
+        self.require_owner()
+        bucket, prefix = self.words("bucket", 255), self.words("prefix", 1024)
+        deletion = (await (await self.extension.backend()).storage()).deletion
+        await self.while_connected(self.answer_lines(deletion.folder(bucket, prefix)))
+        await self.extension.refresh_mounts()
 
 
 class UsageHandler(CScaleHandler):
@@ -144,6 +158,7 @@ def _text(name: str, description: str, *, required: bool = False) -> Parameter:
 
 _BUCKET = _text("bucket", "Name of the bucket.", required=True)
 _PREFIX = _text("prefix", "Empty, or ends with a slash; inside one of the user's places.")
+_FOLDER = _text("prefix", "Ends with a slash; a folder inside a place, no place.", required=True)
 _KEY = _text("key", "Key of the object.", required=True)
 _AFTER = _text("after", "next of the page before.")
 _LIMIT = Parameter(
@@ -183,6 +198,20 @@ ROUTES: tuple[Route, ...] = (
                 None,
                 status=HTTPStatus.NO_CONTENT,
                 parameters=(_BUCKET, _KEY),
+                errors=(NotFound, *UPSTREAM),
+            ),
+        ),
+    ),
+    Route(
+        "storage/folders",
+        FoldersHandler,
+        (
+            Operation(
+                "delete",
+                "Remove all that lies in a folder, line by line; what cannot be removed is told",
+                None,
+                lines=DeletionLine,
+                parameters=(_BUCKET, _FOLDER),
                 errors=(NotFound, *UPSTREAM),
             ),
         ),

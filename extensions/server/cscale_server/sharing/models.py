@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pydantic import BaseModel, Field
 
 from cscale_core.notebooks.answers import VersionEntry
@@ -19,6 +21,20 @@ class PublishRequest(Request):
     title: str = Field(min_length=1, max_length=200)
     description: str = Field(default="", max_length=2000)
     outputs: bool = Field(default=False, description="Keep the outputs, or take them out.")
+
+
+class OwnNotebook(BaseModel):
+    """A notebook that could be published."""
+
+    path: str = Field(description="In the file browser.")
+    modified: datetime
+
+
+class OwnNotebooks(BaseModel):
+    """Notebooks of the user's home folder, the one that was changed last first."""
+
+    notebooks: list[OwnNotebook]
+    complete: bool = Field(description="Whether these are all; else it took too long, or too many.")
 
 
 class CopyRequest(Request):

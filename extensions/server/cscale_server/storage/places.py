@@ -1,4 +1,5 @@
-"""The user's places: how they are, what lies in them, how much that is; links and deletion.
+"""The user's places: how they are, what lies in them, how much that is; links, and
+deletion of an object.
 
 Only what a grant covers is touched, whatever the store would allow. Blocking calls run in threads.
 """
@@ -9,15 +10,15 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-
-from pydantic_core import to_json
 
 from cscale_core.addresses import ObjectAddress
 from cscale_core.errors import CScaleError, Forbidden, InvalidInput, NotFound
 from cscale_core.site import Grant, Site
 from cscale_server.models import MountStatus
+from cscale_server.storage.lines import Tell, told
 from cscale_server.storage_models import (
     CountedLine,
     Link,
@@ -122,14 +123,8 @@ class Places:
     async def usage(self, bucket: str, prefix: str) -> AsyncGenerator[bytes, None]:
         """How much lies below a prefix, as lines while it is counted; closing it ends it."""
         granted(self._site, bucket, prefix)
-        stop = threading.Event()
-        loop = asyncio.get_running_loop()
-        lines: asyncio.Queue[bytes] = asyncio.Queue()
 
-        def tell(line: CountedLine) -> None:
-            loop.call_soon_threadsafe(lines.put_nowait, to_json(line) + b"\n")
-
-        def count() -> UsageLine:
+        def count(tell: Tell, stop: threading.Event) -> UsageLine:
             objects, size, folders = 0, 0, Counter[str]()
             for head in self._store.list(bucket, prefix):
                 if stop.is_set() or objects >= MOST_COUNTED:
@@ -146,14 +141,9 @@ class Places:
                 complete=objects < MOST_COUNTED,
             )
 
-        counting = asyncio.ensure_future(asyncio.to_thread(count))
-        counting.add_done_callback(lambda _: lines.put_nowait(b""))
-        try:
-            while line := await lines.get():
+        async with aclosing(told(count)) as lines:
+            async for line in lines:
                 yield line
-            yield to_json(await counting) + b"\n"
-        finally:
-            stop.set()
 
     async def link(self, address: ObjectAddress, seconds: int) -> Link:
         """An address that gives an object to whoever has it."""

@@ -40,6 +40,8 @@ const PATHS = {
   plus: "M8 3v10M3 8h10",
   minus: "M3 8h10",
   target: "M8 3.2a4.8 4.8 0 1 1 0 9.6 4.8 4.8 0 0 1 0-9.6ZM8 1v3M8 12v3M1 8h3M12 8h3",
+  folder: "M2 13V3.5h4.2l1.6 1.8H14V13Z",
+  file: "M4 2.2h5.2L12 5v8.8H4ZM9.2 2.2V5H12",
   open: "M9.5 2.5h4v4M13.5 2.5 8 8M6.5 3.5h-4v10h10v-4",
 } as const;
 

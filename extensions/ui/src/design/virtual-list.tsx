@@ -34,7 +34,10 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
   const box = useRef<HTMLDivElement>(null);
   const rows = usePageId();
   const [seen, setSeen] = useState({ top: 0, height: 600 });
-  const at = active === null ? -1 : items.findIndex((item) => keyOf(item) === active);
+  // The keyboard goes on where it was when the pointer leaves.
+  const stood = useRef(active);
+  if (active !== null) stood.current = active;
+  const at = stood.current === null ? -1 : items.findIndex((item) => keyOf(item) === stood.current);
 
   useLayoutEffect(() => {
     const element = box.current;
@@ -77,7 +80,8 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
 
   const first = Math.max(0, Math.floor(seen.top / rowHeight) - BEYOND);
   const last = Math.min(items.length, Math.ceil((seen.top + seen.height) / rowHeight) + BEYOND);
-  const idOf = (item: T) => `${rows}-${keyOf(item)}`;
+  // By the place: keys may hold blanks, which ids must not.
+  const idOf = (index: number) => `${rows}-${index}`;
   const current = items[at];
   return (
     <div
@@ -89,7 +93,7 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
         role="listbox"
         aria-label={label}
         aria-multiselectable={onToggle ? true : undefined}
-        aria-activedescendant={current && at >= first && at < last ? idOf(current) : undefined}
+        aria-activedescendant={current && at >= first && at < last ? idOf(at) : undefined}
         tabIndex={0}
         class="cs-list-rows"
         style={{ height: `${items.length * rowHeight}px` }}
@@ -101,7 +105,7 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
           return (
             <div
               key={key}
-              id={idOf(item)}
+              id={idOf(first + index)}
               role="option"
               aria-selected={isSelected?.(item) ?? key === active}
               aria-setsize={items.length}

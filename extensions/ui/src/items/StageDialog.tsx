@@ -9,7 +9,7 @@ import { bytes } from "../design/figures";
 import { useTranslation } from "../i18n";
 import { useAsked, useSession } from "../state/hooks";
 import { useHasView } from "../views/view";
-import { isData, itemText, type Item } from "./item";
+import { itemText, type Item } from "./item";
 import { StageEstimate } from "./StageEstimate";
 
 const AT_ONCE = 6;
@@ -50,10 +50,10 @@ export function StageDialog({ refs, onClose }: { refs: readonly string[]; onClos
   const key = useRef(crypto.randomUUID());
 
   const files = useMemo(() => {
-    const found = new Map<string, { title: string; data: boolean; size: number; unsaid: number; count: number }>();
+    const found = new Map<string, { title: string; size: number; unsaid: number; count: number }>();
     for (const item of items.value ?? []) {
       for (const asset of itemText(item).assets) {
-        const entry = found.get(asset.key) ?? { title: asset.title, data: isData(asset), size: 0, unsaid: 0, count: 0 };
+        const entry = found.get(asset.key) ?? { title: asset.title, size: 0, unsaid: 0, count: 0 };
         entry.size += asset.size ?? 0;
         entry.unsaid += asset.size === null ? 1 : 0;
         entry.count += 1;
@@ -62,14 +62,16 @@ export function StageDialog({ refs, onClose }: { refs: readonly string[]; onClos
     }
     return [...found].map(([name, entry]) => ({ name, ...entry }));
   }, [items.value]);
-  const isChosen = (file: (typeof files)[number]) => (chosen ? chosen.includes(file.name) : file.data);
+  const isChosen = (file: (typeof files)[number]) => !chosen || chosen.includes(file.name);
   const taken = files.filter(isChosen);
   const size = taken.reduce((sum, file) => sum + file.size, 0);
   const unsaid = taken.reduce((sum, file) => sum + file.unsaid, 0);
   const place = places.find((each) => each.vo === vo) ?? places[0];
   const change = (name: string, on: boolean) => {
     const now = taken.map((file) => file.name);
-    setChosen(on ? [...now, name] : now.filter((other) => other !== name));
+    const left = on ? [...now, name] : now.filter((other) => other !== name);
+    // All of them: what cannot be read from here is then left out, and not refused.
+    setChosen(left.length === files.length ? null : left);
     key.current = crypto.randomUUID();
   };
 

@@ -99,9 +99,3 @@ export function itemText(document: unknown): ItemText {
     mirrors: mirrors.slice(0, 20).map((mirror) => ({ provider: text(object(mirror)["cscale:provider"]), assets: assetsOf(object(mirror)) })),
   };
 }
-
-/** Whether a file holds data, and is not a picture or metadata of it. */
-export function isData({ roles, type }: AssetEntry): boolean {
-  if (roles.length) return roles.includes("data") || !roles.some((role) => /^(thumbnail|overview|metadata|visual)$/.test(role));
-  return !/^(image\/(png|jpe?g|webp)|text\/|application\/(json|xml|geo\+json))/.test(type);
-}

@@ -15,6 +15,7 @@ import type { DrawMode, MapWords } from "./port";
 const NEAR = 8; // pixels
 const STEP = 8;
 const MOST_HANDLES = 400;
+const SAME_CLICK = 100; // milliseconds between the end of a drawing and the click that ended it
 
 export class Drawing {
   private mode: DrawMode = null;
@@ -24,6 +25,8 @@ export class Drawing {
   private readonly cross: HTMLElement;
   private handles: L.Marker[] = [];
   private edited: Area | null = null;
+  /** When the pointer ended a drawing, as events tell the time. */
+  private ended = -Infinity;
 
   constructor(
     private readonly map: L.Map,
@@ -45,6 +48,11 @@ export class Drawing {
     return this.mode !== null;
   }
 
+  /** Whether a click belongs to a drawing: to one that goes on, or as the end of one. */
+  takes({ timeStamp }: Event): boolean {
+    return this.active || timeStamp - this.ended < SAME_CLICK;
+  }
+
   start(mode: DrawMode, area: Area | null): void {
     this.stop();
     if (mode === "edit" && !area) return;
@@ -59,7 +67,9 @@ export class Drawing {
     if (mode) {
       this.map.doubleClickZoom.disable();
       this.sketch.addTo(this.map);
-      container.focus({ preventScroll: true });
+      // Not from another panel of the page, which draws the same.
+      const { activeElement } = container.getRootNode() as Document | ShadowRoot;
+      if (container.closest(".cs-panel")?.contains(activeElement)) container.focus({ preventScroll: true });
     }
     if (mode === "rectangle") this.map.dragging.disable();
   }
@@ -93,19 +103,24 @@ export class Drawing {
 
   private readonly move = ({ latlng }: L.LeafletMouseEvent) => this.preview(latlng);
 
-  private readonly up = ({ latlng, containerPoint }: L.LeafletMouseEvent) => {
+  private readonly up = ({ latlng, containerPoint, originalEvent }: L.LeafletMouseEvent) => {
     if (this.mode !== "rectangle" || !this.pressed) return;
     const dragged = containerPoint.distanceTo(this.pressed) > NEAR;
     this.pressed = null;
     const [first] = this.corners;
-    if (first && (dragged || this.map.latLngToContainerPoint(first).distanceTo(containerPoint) > NEAR)) this.close(latlng);
+    if (first && (dragged || this.map.latLngToContainerPoint(first).distanceTo(containerPoint) > NEAR)) {
+      this.ended = originalEvent.timeStamp;
+      this.close(latlng);
+    }
   };
 
-  private readonly click = ({ latlng, containerPoint }: L.LeafletMouseEvent) => {
+  private readonly click = ({ latlng, containerPoint, originalEvent }: L.LeafletMouseEvent) => {
     if (this.mode !== "polygon") return;
     const [first] = this.corners;
-    if (first && this.corners.length >= 3 && this.map.latLngToContainerPoint(first).distanceTo(containerPoint) < NEAR) this.close();
-    else this.add(latlng);
+    if (first && this.corners.length >= 3 && this.map.latLngToContainerPoint(first).distanceTo(containerPoint) < NEAR) {
+      this.ended = originalEvent.timeStamp;
+      this.close();
+    } else this.add(latlng);
   };
 
   private readonly twice = () => {

@@ -202,8 +202,8 @@ class LeafletMap implements MapPort {
     };
     map.on("mousemove", ({ latlng }) => soon(latlng));
     map.on("mouseout", () => soon(null));
-    map.on("click", ({ latlng }) => {
-      if (!this.drawing.active) events.clicked(this.footprints.at([latlng.lng, latlng.lat]), [latlng.lng, latlng.lat]);
+    map.on("click", ({ latlng, originalEvent }) => {
+      if (!this.drawing.takes(originalEvent)) events.clicked(this.footprints.at([latlng.lng, latlng.lat]), [latlng.lng, latlng.lat]);
     });
     map.on("move zoomend resize", () => this.clip());
   }

@@ -29,6 +29,12 @@ export interface JobInputs {
   datetime: string;
 }
 
+/** A prefix in a bucket, empty or with a slash at its end. */
+export interface Folder {
+  bucket: string;
+  prefix: string;
+}
+
 export interface Session {
   readonly transport: Transport;
   readonly api: Api;
@@ -43,6 +49,8 @@ export interface Session {
   readonly selection: Store<readonly string[]>;
   /** What the Catalogue view hands to a new job; the Jobs view takes it and sets null. */
   readonly jobInputs: Store<JobInputs | null>;
+  /** A folder of the object store that was staged to; the Storage view takes it and sets null. */
+  readonly folder: Store<Folder | null>;
   readonly notices: Store<readonly Notice[]>;
   /** Which view every panel of the page shall show; each takes it once. */
   readonly wanted: Store<{ view: ViewId; turn: number } | null>;
@@ -88,6 +96,7 @@ export async function createSession(transport: Transport, host: Host): Promise<S
     datetime: memory.store("datetime", "", isText),
     selection: memory.store<readonly string[]>("selection", [], isTexts),
     jobInputs: createStore<JobInputs | null>(null),
+    folder: createStore<Folder | null>(null),
     notices,
     wanted: createStore<{ view: ViewId; turn: number } | null>(null),
     goTo(view) {

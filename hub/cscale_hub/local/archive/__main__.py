@@ -102,6 +102,8 @@ def main() -> int:
         port=config.port,
         server_header=False,
         access_log=False,
+        # Longer than clients keep a connection (ours 15 s): else it is closed as it is used again.
+        timeout_keep_alive=30,
         timeout_graceful_shutdown=2,
     )
     return 0

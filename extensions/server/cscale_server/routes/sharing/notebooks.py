@@ -21,19 +21,23 @@ from cscale_core.errors import (
     Forbidden,
     NotFound,
     StorageFull,
+    UpstreamTimeout,
 )
 from cscale_core.notebooks.answers import Entry, Gallery, Shown
 from cscale_core.notebooks.places import MAX_VERSION, NotebookRef
+from cscale_server.mounts import in_thread
 from cscale_server.routes.base import PREFIX, CScaleHandler
 from cscale_server.routes.table import UPSTREAM, Operation, Parameter, Route
 from cscale_server.sharing.models import (
     Copied,
     CopyRequest,
     Link,
+    OwnNotebooks,
     PublishRequest,
     Removed,
     VersionList,
 )
+from cscale_server.sharing.own import SECONDS, own_notebooks
 
 if TYPE_CHECKING:
     from cscale_server.sharing.service import FileBrowser, NotebookSharing
@@ -93,6 +97,25 @@ class GalleryHandler(SharingHandler):
         self.answer(entry, HTTPStatus.CREATED)
 
 
+class OwnNotebooksHandler(SharingHandler):
+    auth_resource = "cscale:sharing"
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        self.require_owner()
+        root = root_of(self.settings)
+        try:
+            found = await in_thread(lambda: own_notebooks(root), 2 * SECONDS)
+        except TimeoutError as error:
+            raise UpstreamTimeout(
+                "Your home folder does not answer.",
+                hint="The path of a notebook can be filled in by hand.",
+                retryable=True,
+            ) from error
+        self.answer(found)
+
+
 class SharedNotebookHandler(SharingHandler):
     auth_resource = "cscale:sharing"
 
@@ -146,13 +169,8 @@ class CopiesHandler(SharingHandler):
     async def post(self, notebook: str) -> None:
         sharing = await self.sharing()
         request = await self.body(CopyRequest)
-        path = await sharing.copy(NotebookRef.parse(notebook), request.version, self.root)
-        self.answer(Copied(path=path), HTTPStatus.CREATED)
-
-    @property
-    def root(self) -> Path:
-        """The root of the file browser."""
-        return root_of(self.settings)
+        ref, root = NotebookRef.parse(notebook), root_of(self.settings)
+        self.answer(Copied(path=await sharing.copy(ref, request.version, root)), HTTPStatus.CREATED)
 
 
 class LinkHandler(SharingHandler):
@@ -217,6 +235,18 @@ ROUTES: tuple[Route, ...] = (
                 request=PublishRequest,
                 status=HTTPStatus.CREATED,
                 errors=(NotFound, Conflict, DamagedData, StorageFull, *_STORE),
+            ),
+        ),
+    ),
+    Route(
+        "shared/own-notebooks",
+        OwnNotebooksHandler,
+        (
+            Operation(
+                "get",
+                "The notebooks in your home folder, to choose one that is published",
+                OwnNotebooks,
+                errors=(Forbidden, UpstreamTimeout),
             ),
         ),
     ),

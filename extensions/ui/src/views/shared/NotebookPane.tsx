@@ -58,7 +58,7 @@ export function NotebookPane({ reference: notebook }: { reference: string }) {
 
   return (
     <div class="cs-shared-scroll">
-      <div class="cs-actions">
+      <div class="cs-actions cs-shared-back">
         <Button kind="quiet" icon="left" onClick={close}>
           {trans.__("All notebooks")}
         </Button>

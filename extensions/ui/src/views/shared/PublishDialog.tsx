@@ -7,6 +7,7 @@ import { Dialog } from "../../design/dialog";
 import { Note, ProblemNote } from "../../design/feedback";
 import { useTranslation } from "../../i18n";
 import { useSession } from "../../state/hooks";
+import { NotebookChooser } from "./NotebookChooser";
 import { shelfOf } from "./shelf";
 
 interface Finding {
@@ -20,24 +21,31 @@ function findingsOf({ details: { findings } }: ApiProblem): Finding[] | null {
   return Array.isArray(findings) && findings.length ? (findings as Finding[]) : null;
 }
 
+/** A title for a notebook, after the name of its file. */
+function titleOf(path: string): string {
+  const name = (path.split("/").pop() ?? "").replace(/\.ipynb$/, "").replace(/[_-]+/g, " ").trim();
+  return name.charAt(0).toUpperCase() + name.slice(1);
+}
+
 export function PublishDialog({ vos, onClose }: { vos: readonly string[]; onClose: () => void }) {
   const trans = useTranslation();
   const session = useSession();
   const shelf = shelfOf(session);
   const [path, setPath] = useState("");
   const [title, setTitle] = useState("");
+  /** Whether the title is what somebody wrote. */
+  const [titled, setTitled] = useState(false);
   const [description, setDescription] = useState("");
   const [vo, setVo] = useState(vos[0] ?? "");
   const [outputs, setOutputs] = useState(false);
   const [problem, setProblem] = useState<ApiProblem | null>(null);
   const [sending, setSending] = useState(false);
-  const name = path.trim().replace(/^\/+/, "");
   const findings = problem && findingsOf(problem);
   const publish = async () => {
     setSending(true);
     setProblem(null);
     try {
-      const entry = await session.api.post("/shared/notebooks", { body: { path: name, vo, title: title.trim(), description: description.trim(), outputs } });
+      const entry = await session.api.post("/shared/notebooks", { body: { path, vo, title: title.trim(), description: description.trim(), outputs } });
       session.say(trans.__("“%1” was published in %2, version %3.", entry.title, entry.vo, entry.version), "success");
       shelf.changed.set((count) => count + 1);
       shelf.open.set(entry.ref);
@@ -55,23 +63,20 @@ export function PublishDialog({ vos, onClose }: { vos: readonly string[]; onClos
       actions={
         <>
           <Button onClick={onClose}>{trans.__("Cancel")}</Button>
-          <Button kind="primary" icon="upload" disabled={sending || !name || !title.trim() || !vo} onClick={() => void publish()}>
+          <Button kind="primary" icon="upload" disabled={sending || !path || !title.trim() || !vo} onClick={() => void publish()}>
             {sending ? trans.__("Looking through it…") : trans.__("Publish")}
           </Button>
         </>
       }
     >
-      <TextField
-        label={trans.__("Notebook")}
-        value={path}
-        onValue={(value) => {
-          setPath(value);
+      <NotebookChooser
+        onChosen={(chosen) => {
+          setPath(chosen);
           setProblem(null);
+          if (!titled) setTitle(titleOf(chosen));
         }}
-        placeholder="folder/analysis.ipynb"
-        hint={trans.__("Its path in the file browser (“Copy Path” in the menu of the file). What was saved last is published.")}
       />
-      <TextField label={trans.__("Title")} value={title} onValue={(value) => setTitle(value.slice(0, 200))} hint={trans.__("The same title again is the next version of it.")} />
+      <TextField label={trans.__("Title")} value={title} onValue={(value) => { setTitle(value.slice(0, 200)); setTitled(value !== ""); }} hint={trans.__("The same title again is the next version of it.")} />
       <TextField label={trans.__("What it shows (optional)")} lines={3} value={description} onValue={(value) => setDescription(value.slice(0, 2000))} />
       {vos.length > 1 ? (
         <SelectField label={trans.__("For the members of")} value={vo} options={vos.map((each) => [each, each] as const)} onValue={setVo} />

@@ -1,9 +1,12 @@
 /** The items that a staging has brought, and the folder of each. */
 
 import { useState } from "preact/hooks";
+import { IconButton } from "../../design/controls";
 import { ProblemNote, Waiting } from "../../design/feedback";
 import { useTranslation } from "../../i18n";
 import { useAsked, useSession } from "../../state/hooks";
+import type { Folder } from "../../state/session";
+import { useHasView } from "../view";
 import { folderOf } from "./stagings";
 
 const MOST = 50;
@@ -21,13 +24,44 @@ export function StagedItems({ id, count }: { id: string; count: number }) {
       {open && job.waiting && !job.value && <Waiting>{trans.__("Loading…")}</Waiting>}
       <ul class="cs-plain-list">
         {items.slice(0, MOST).map((item, index) => (
-          <li key={index} class="cs-staged-item">
-            <span class="cs-break">{String(item.id ?? "")}</span>
-            <span class="cs-mono cs-soft cs-break">{folderOf(item)}</span>
-          </li>
+          <Staged key={index} id={String(item.id ?? "")} folder={folderOf(item)} />
         ))}
       </ul>
       {items.length > MOST && <p class="cs-hint">{trans.__("and %1 more", items.length - MOST)}</p>}
     </details>
+  );
+}
+
+function Staged({ id, folder }: { id: string; folder: Folder | null }) {
+  const trans = useTranslation();
+  const session = useSession();
+  const hasStorage = useHasView("storage");
+  const address = folder && `s3://${folder.bucket}/${folder.prefix}`;
+  const copy = async (text: string) => {
+    try {
+      await navigator.clipboard.writeText(text);
+      session.say(trans.__("Copied."), "success");
+    } catch {
+      session.say(trans.__("The browser did not let it be copied."), "error");
+    }
+  };
+  return (
+    <li class="cs-staged-item">
+      <span class="cs-staged-text">
+        <span class="cs-break">{id}</span>
+        {address && <span class="cs-mono cs-soft cs-break">{address}</span>}
+      </span>
+      {address && <IconButton icon="copy" label={trans.__("Copy %1", address)} onClick={() => void copy(address)} />}
+      {address && hasStorage && (
+        <IconButton
+          icon="folder"
+          label={trans.__("Show the files of %1", id)}
+          onClick={() => {
+            session.folder.set(folder);
+            session.goTo("storage");
+          }}
+        />
+      )}
+    </li>
   );
 }

@@ -3,7 +3,7 @@
 import { useRef, useState } from "preact/hooks";
 import { asProblem, type ApiProblem } from "../../api/problem";
 import type { JobSummary } from "../../api/schema";
-import { Button } from "../../design/controls";
+import { Button, IconButton } from "../../design/controls";
 import { Badge, Note, ProblemNote, Progress } from "../../design/feedback";
 import { moment } from "../../design/figures";
 import { useTranslation, type Translation } from "../../i18n";
@@ -72,22 +72,41 @@ export function StagingCard({ job }: { job: JobSummary }) {
         <Badge tone={TONES[status]}>{statusText(job, trans)}</Badge>
         <span class="cs-spacer" />
         <span class="cs-hint">{moment(created)}</span>
+        {can("delete") && (
+          <IconButton icon="close" disabled={busy} label={trans.__("Take %1 from the list; the files stay", title)} onClick={() => void attempt(() => api.delete("/jobs/{job_id}", { path }))} />
+        )}
       </header>
       {!ended && <Progress label={trans.__("Progress of %1", title)} value={status === "queued" || status === "created" ? (progress ?? 0) : progress} />}
-      {far && <p>{far}</p>}
-      {spec.vo && <p class="cs-hint">{trans.__("Into the products of %1", spec.vo)}</p>}
+      <dl class="cs-staging-facts">
+        {far && (
+          <div>
+            <dt>{trans.__("Files")}</dt>
+            <dd>{far}</dd>
+          </div>
+        )}
+        {spec.vo && (
+          <div>
+            <dt>{trans.__("Bucket")}</dt>
+            <dd class="cs-break">{trans.__("products of %1", spec.vo)}</dd>
+          </div>
+        )}
+        {(outcomes.length > 0 || status === "finished") && (
+          <div>
+            <dt>{trans.__("Catalogue")}</dt>
+            <dd class="cs-break">
+              {outcomes.length
+                ? outcomes.map(({ collection, outcome, count }) => trans.__("%1 %2 in %3", count, words[outcome] ?? outcome, collection)).join(", ")
+                : trans.__("not written to the catalogue of the community")}
+            </dd>
+          </div>
+        )}
+      </dl>
       {!ended && message && <p class="cs-hint cs-break">{message}</p>}
       {error && (
         <Note tone="error" title={error.message}>
           {error.hint}
         </Note>
       )}
-      {outcomes.size > 0 && (
-        <p>
-          {trans.__("In the catalogue of the community: %1", [...outcomes].map(([outcome, count]) => `${count} ${words[outcome] ?? outcome}`).join(", "))}
-        </p>
-      )}
-      {status === "finished" && !outcomes.size && <p class="cs-hint">{trans.__("Not written to the catalogue of the community.")}</p>}
       {problem && <ProblemNote problem={problem} />}
       <div class="cs-actions">
         {can("pause") && (
@@ -108,11 +127,6 @@ export function StagingCard({ job }: { job: JobSummary }) {
         {can("clone") && status !== "finished" && ended && (
           <Button icon="refresh" kind="primary" disabled={busy} aria-label={trans.__("Try %1 again", title)} onClick={() => void again()}>
             {trans.__("Try again")}
-          </Button>
-        )}
-        {can("delete") && (
-          <Button icon="bin" kind="quiet" disabled={busy} aria-label={trans.__("Take %1 from the list", title)} onClick={() => void attempt(() => api.delete("/jobs/{job_id}", { path }))}>
-            {trans.__("Take from the list")}
           </Button>
         )}
       </div>

@@ -11,6 +11,8 @@ import { VirtualList } from "../../design/virtual-list";
 import { useTranslation } from "../../i18n";
 import { useAsked, useSession, useStore } from "../../state/hooks";
 import { chosenFiles, filesOf } from "./dropped";
+import { deletionsOf } from "./deletions";
+import { FolderDeletion } from "./FolderDeletion";
 import { ObjectDetails } from "./ObjectDetails";
 import { uploadsOf } from "./uploads";
 import { nameOf, placeTitle, trail, whereOf, type Where } from "./where";
@@ -54,14 +56,15 @@ export function FolderPane({ where, shown }: { where: Where; shown: boolean }) {
   const session = useSession();
   const uploads = uploadsOf(session);
   const at = whereOf(session);
-  const arrived = useStore(uploads.arrived);
-  const { rows, next, waiting, problem, known, more, again } = useFolder(where, arrived);
+  const changes = useStore(uploads.arrived) + useStore(deletionsOf(session).ended);
+  const { rows, next, waiting, problem, known, more, again } = useFolder(where, changes);
   const places = useAsked([session], (signal) => session.api.get("/storage/places", { signal }));
   const place = places.value?.places.find(({ bucket, prefix }) => bucket === where.bucket && prefix === where.root);
   const [filter, setFilter] = useState("");
   const [active, setActive] = useState<string | null>(null);
   const [open, setOpen] = useState<string | null>(null);
   const [over, setOver] = useState(false);
+  const [deleting, setDeleting] = useState(false);
   const chooser = useRef<HTMLInputElement>(null);
   const writable = place?.access === "rw";
   const wanted = filter.trim().toLowerCase();
@@ -103,6 +106,9 @@ export function FolderPane({ where, shown }: { where: Where; shown: boolean }) {
         <div class="cs-folder-tools">
           <TextField quiet type="search" label={trans.__("Filter by name")} placeholder={trans.__("Filter by name")} value={filter} onValue={setFilter} />
           <IconButton icon="refresh" label={trans.__("Look again")} disabled={waiting} onClick={again} />
+          {writable && where.prefix !== where.root && (
+            <IconButton icon="bin" label={trans.__("Delete this folder…")} onClick={() => setDeleting(true)} />
+          )}
           <Button icon="upload" kind="primary" disabled={!writable} onClick={() => chooser.current?.click()}>
             {trans.__("Upload…")}
           </Button>
@@ -154,7 +160,7 @@ export function FolderPane({ where, shown }: { where: Where; shown: boolean }) {
             onOpen={({ key, object }) => (object ? setOpen(key) : go(key))}
             row={({ key, object }) => (
               <div class="cs-object">
-                <Icon name={object ? (object.layer ? "layers" : "save") : "right"} />
+                <Icon name={object ? (object.layer ? "layers" : "file") : "folder"} />
                 <span class="cs-object-name" title={nameOf(key)}>
                   {nameOf(key)}
                   {object ? "" : "/"}
@@ -195,6 +201,14 @@ export function FolderPane({ where, shown }: { where: Where; shown: boolean }) {
           />
         )}
       </div>
+      {deleting && place && (
+        <FolderDeletion
+          where={where}
+          place={place}
+          onClose={() => setDeleting(false)}
+          onBegun={() => go(where.prefix.slice(0, where.prefix.lastIndexOf("/", where.prefix.length - 2) + 1))}
+        />
+      )}
       {over && (
         <div class="cs-drop" aria-hidden="true">
           <Icon name="upload" size={32} />

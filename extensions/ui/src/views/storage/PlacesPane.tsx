@@ -7,7 +7,7 @@ import { Badge, Empty, Note, ProblemNote, Progress, Waiting } from "../../design
 import { bytes } from "../../design/figures";
 import { useTranslation } from "../../i18n";
 import { useAsked, useSession, useStore } from "../../state/hooks";
-import { placeTitle, whereOf } from "./where";
+import { endOf, placeTitle, whereOf } from "./where";
 import { placeKey, usageOf } from "./usage";
 
 const AGAIN_AFTER = 30_000;
@@ -89,7 +89,10 @@ function Mount({ place: { mount } }: { place: StoragePlace }) {
   const tone = { ok: "success", starting: "info", stalled: "error", off: "warning" } as const;
   return (
     <div>
-      <Badge tone={tone[mount.state]}>{words}</Badge> <span class="cs-mono cs-break">{mount.path}</span>
+      <Badge tone={tone[mount.state]}>{words}</Badge>{" "}
+      <span class="cs-mono cs-break" title={mount.path}>
+        {endOf(mount.path)}
+      </span>
       {mount.detail && <p class="cs-hint">{mount.detail}</p>}
     </div>
   );

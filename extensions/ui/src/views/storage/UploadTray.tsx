@@ -17,7 +17,7 @@ export function UploadTray() {
   const left = list.filter(({ phase }) => phase !== "done");
   const [sent, size] = [list.reduce((sum, each) => sum + each.sent, 0), list.reduce((sum, each) => sum + each.size, 0)];
   return (
-    <section class="cs-uploads" aria-label={trans.__("Uploads")}>
+    <section class="cs-tray" aria-label={trans.__("Uploads")}>
       <header class="cs-storage-head">
         <h3>
           {left.length
@@ -57,8 +57,8 @@ function Line({ entry }: { entry: UploadEntry }) {
     done: trans.__("%1, done", bytes(size)),
   }[phase];
   return (
-    <li class="cs-upload">
-      <div class="cs-upload-text">
+    <li class="cs-tray-line">
+      <div class="cs-tray-text">
         <span class="cs-break" title={`s3://${entry.bucket}/${key}`}>
           {name}
         </span>

@@ -9,6 +9,7 @@ import type { UploadState } from "../../api/schema";
 import { isText, type Session } from "../../state/session";
 import { createStore, type Store } from "../../state/store";
 import type { Chosen } from "./dropped";
+import { usageOf } from "./usage";
 
 /** `exists`: there is an object of that name; `without-file`: the page was loaded anew. */
 export type UploadPhase = "waiting" | "sending" | "paused" | "failed" | "exists" | "without-file" | "done";
@@ -147,6 +148,7 @@ export class Uploads {
       await this.send(entry, file, control.signal);
       this.change(id, { phase: "done", sent: entry.size });
       this.files.delete(id);
+      usageOf(this.session).forget(entry.bucket, entry.key);
       this.arrived.set((count) => count + 1);
     } catch (thrown) {
       if (!control.signal.aborted || !isAbort(thrown)) {

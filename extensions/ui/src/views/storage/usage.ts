@@ -1,7 +1,7 @@
 /** How much lies below a prefix: counted on demand, shown while it is counted, kept as long as the page. */
 
 import { linesOf } from "../../api/client";
-import { asProblem, isAbort, type ApiProblem } from "../../api/problem";
+import { ApiProblem, asProblem, isAbort } from "../../api/problem";
 import type { StorageLine, UsageLine } from "../../api/schema";
 import type { Session } from "../../state/session";
 import { createStore, type Store } from "../../state/store";
@@ -32,6 +32,7 @@ export class Usage {
     try {
       const response = await this.session.api.raw("storage/usage", { query: { bucket, prefix }, signal: control.signal });
       for await (const line of linesOf<StorageLine>(response)) {
+        if (line.type === "problem") throw new ApiProblem(line, 200);
         this.change(name, (before) => ({ ...before, objects: line.objects, size: line.size, whole: line.type === "usage" ? line : null }));
       }
     } catch (thrown) {
@@ -44,6 +45,12 @@ export class Usage {
 
   stop(bucket: string, prefix: string): void {
     this.controls.get(placeKey(bucket, prefix))?.abort();
+  }
+
+  /** What is there has changed below a prefix: counts that have it in them are no longer true. */
+  forget(bucket: string, prefix: string): void {
+    const changed = placeKey(bucket, prefix);
+    this.counts.set((all) => Object.fromEntries(Object.entries(all).filter(([name, { counting }]) => counting || !changed.startsWith(name))));
   }
 
   private change(name: string, make: (before: Count) => Count): void {

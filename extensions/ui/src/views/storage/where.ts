@@ -30,6 +30,17 @@ export function nameOf(key: string): string {
   return key.replace(/\/$/, "").split("/").pop() ?? key;
 }
 
+const MOST_SHOWN = 40;
+
+/** A path that is not too long, or the folders at its end. */
+export function endOf(path: string): string {
+  if (path.length <= MOST_SHOWN) return path;
+  const folders = path.split("/");
+  let end = folders.pop() ?? "";
+  while (folders.length && end.length + (folders.at(-1)?.length ?? 0) < MOST_SHOWN) end = `${folders.pop()}/${end}`;
+  return `…/${end}`;
+}
+
 export function placeTitle({ purpose, vo }: StoragePlace, trans: Translation): string {
   return {
     products: trans.__("Products of %1", vo),
