@@ -73,7 +73,7 @@ function Results({ job, results, shown }: { job: JobSummary; results: readonly R
           )}
           {job.spec.engine !== "staging" && (
             <Button icon="stage" onClick={() => void stageResults(session, trans, job)}>
-              {trans.__("Copy to the community's bucket")}
+              {trans.__("Copy to the bucket")}
             </Button>
           )}
         </div>

@@ -22,7 +22,7 @@ interface SchemaFormProps {
 }
 
 /** Kinds of fields that stand beside each other where there is room. */
-const SHORT = new Set<FormField["kind"]>(["choice", "number", "boolean", "text", "texts"]);
+const SHORT = new Set<FormField["kind"]>(["choice", "number", "boolean", "text"]);
 
 export function SchemaForm({ fields, values, collections, said, strict, onValue }: SchemaFormProps) {
   const trans = useTranslation();

@@ -51,7 +51,8 @@ export function statusSentence(job: JobSummary, places: Places, trans: Translati
     case "queued":
       return trans.__("%1 has it and will start it when there is room.", place);
     case "running":
-      return job.message || trans.__("%1 is working on it.", place);
+      // Some engines have nothing to say but the status itself.
+      return job.message && job.message !== job.status ? job.message : trans.__("%1 is working on it.", place);
     case "paused":
       return trans.__("It rests. What was done is kept; it goes on from there.");
     case "finished":
