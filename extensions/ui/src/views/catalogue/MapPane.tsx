@@ -1,11 +1,11 @@
 /** The map with its tools: what is searched, what was found, and pictures of it. */
 
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import { IconButton } from "../../design/controls";
 import { useTranslation } from "../../i18n";
 import { areaBox, type Box } from "../../map/geo";
-import { leafletMap } from "../../map/leaflet-map";
-import type { MapPort, Raster } from "../../map/port";
+import type { Raster } from "../../map/port";
+import { useMap } from "../../map/use-map";
 import { useSession, useStore } from "../../state/hooks";
 import { extentOf, inWindow } from "./actions";
 import { PlaceSearch } from "./PlaceSearch";
@@ -22,8 +22,6 @@ export function MapPane({ shown }: { shown: boolean }) {
   const ui = catalogueUi(session);
   const search = searchOf(session);
   const previews = previewsOf(session);
-  const element = useRef<HTMLDivElement>(null);
-  const [map, setMap] = useState<MapPort | null>(null);
   const area = useStore(session.area);
   const drawing = useStore(ui.drawing);
   const items = useStore(search.state, (state) => state.items);
@@ -35,63 +33,41 @@ export function MapPane({ shown }: { shown: boolean }) {
   const list = useStore(previews.list);
   const swipe = useStore(previews.swipe);
   const fit = useStore(ui.fit);
-  const { basemapUrl, basemapAttribution } = useStore(session.host.preferences);
+  const clickedAt = useRef({ refs: "", turn: 0 });
+  const [element, map] = useMap(shown, ui.camera.get(), trans.__("Map. Arrows move it, plus and minus zoom."), {
+    moved: (camera, bounds) => {
+      ui.camera.set(camera);
+      ui.bounds.set(bounds);
+    },
+    hovered: (ref) => {
+      ui.hovered.set(ref);
+      ui.pointed.set(ref);
+    },
+    clicked: (refs) => {
+      // Clicking again at the same place goes on to what lies below.
+      const at = clickedAt.current;
+      const same = refs.join(" ") === at.refs;
+      at.turn = same ? at.turn + 1 : 0;
+      at.refs = refs.join(" ");
+      const ref = refs[at.turn % Math.max(1, refs.length)];
+      if (!ref) return;
+      ui.pane.set("results");
+      ui.open.set(ref);
+    },
+    drawn: (drawn) => {
+      ui.drawing.set(null);
+      if (drawn) session.area.set(drawn);
+    },
+  });
 
   useEffect(() => {
-    if (!element.current) return;
-    const clickedAt = { refs: "", turn: 0 };
-    const made = leafletMap(
-      element.current,
-      ui.camera.get(),
-      {
-        moved: (camera, bounds) => {
-          ui.camera.set(camera);
-          ui.bounds.set(bounds);
-        },
-        hovered: (ref) => {
-          ui.hovered.set(ref);
-          ui.pointed.set(ref);
-        },
-        clicked: (refs) => {
-          // Clicking again at the same place goes on to what lies below.
-          const same = refs.join(" ") === clickedAt.refs;
-          clickedAt.turn = same ? clickedAt.turn + 1 : 0;
-          clickedAt.refs = refs.join(" ");
-          const ref = refs[clickedAt.turn % Math.max(1, refs.length)];
-          if (!ref) return;
-          ui.pane.set("results");
-          ui.open.set(ref);
-        },
-        drawn: (drawn) => {
-          ui.drawing.set(null);
-          if (drawn) session.area.set(drawn);
-        },
-      },
-      { map: trans.__("Map. Arrows move it, plus and minus zoom."), corner: (number) => trans.__("Corner %1", number) },
-    );
-    ui.bounds.set(made.bounds);
-    setMap(made);
-    const sizes = new ResizeObserver(() => made.resized());
-    sizes.observe(element.current);
-    // The theme's colours change with an attribute of the page.
-    const theme = new MutationObserver(() => made.recolour());
-    theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light", "class"] });
-    return () => {
-      sizes.disconnect();
-      theme.disconnect();
-      made.dispose();
-    };
-  }, []);
-
-  useEffect(() => map?.setBasemap(basemapUrl, basemapAttribution), [map, basemapUrl, basemapAttribution]);
+    if (map) ui.bounds.set(map.bounds);
+  }, [map]);
   useEffect(() => map?.setArea(area), [map, area]);
   useEffect(() => map?.draw(drawing), [map, drawing]);
   useEffect(() => map?.setFootprints(visible), [map, visible]);
   useEffect(() => map?.mark({ hovered, open: open || null, selected: new Set(selection) }), [map, hovered, open, selection, visible]);
   useEffect(() => map?.setSwipe(swipe), [map, swipe, list]);
-  useEffect(() => {
-    if (shown) map?.resized();
-  }, [map, shown]);
   useEffect(() => {
     if (!map || !fit) return;
     map.fit(fit);

@@ -6,9 +6,9 @@ import { IconButton } from "../../design/controls";
 import { useTranslation } from "../../i18n";
 import type { Box, Point } from "../../map/geo";
 import { layerRaster } from "../../map/layer-raster";
-import { leafletMap } from "../../map/leaflet-map";
-import type { MapPort, Raster } from "../../map/port";
-import { useSession, useStore } from "../../state/hooks";
+import type { Raster } from "../../map/port";
+import { useMap } from "../../map/use-map";
+import { useSession } from "../../state/hooks";
 import { valueText } from "./values";
 
 export interface Shown {
@@ -33,45 +33,19 @@ export function ResultsMap({ layers, shown, at, onClick }: ResultsMapProps) {
   const trans = useTranslation();
   const session = useSession();
   const { api } = session;
-  const element = useRef<HTMLDivElement>(null);
-  const [map, setMap] = useState<MapPort | null>(null);
   const [pointer, setPointer] = useState<Point | null>(null);
+  const [element, map] = useMap(
+    shown,
+    { center: [12, 50], zoom: 4 },
+    trans.__("Map of the results. Arrows move it, plus and minus zoom."),
+    { clicked: (_, where) => onClick(where), pointed: setPointer },
+  );
   const [value, setValue] = useState("");
   const [busy, setBusy] = useState<ReadonlySet<string>>(new Set());
   const [problem, setProblem] = useState("");
   const rasters = useRef(new Map<string, Promise<Raster>>());
   const extent = useRef<Box | null>(null);
-  const { basemapUrl, basemapAttribution } = useStore(session.host.preferences);
 
-  useEffect(() => {
-    if (!element.current) return;
-    const made = leafletMap(
-      element.current,
-      { center: [12, 50], zoom: 4 },
-      {
-        moved: () => undefined,
-        hovered: () => undefined,
-        clicked: (_, where) => onClick(where),
-        pointed: setPointer,
-        drawn: () => undefined,
-      },
-      { map: trans.__("Map of the results. Arrows move it, plus and minus zoom."), corner: (number) => trans.__("Corner %1", number) },
-    );
-    setMap(made);
-    const sizes = new ResizeObserver(() => made.resized());
-    sizes.observe(element.current);
-    const theme = new MutationObserver(() => made.recolour());
-    theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light", "class"] });
-    return () => {
-      sizes.disconnect();
-      theme.disconnect();
-      made.dispose();
-    };
-  }, []);
-  useEffect(() => map?.setBasemap(basemapUrl, basemapAttribution), [map, basemapUrl, basemapAttribution]);
-  useEffect(() => {
-    if (shown) map?.resized();
-  }, [map, shown]);
   useEffect(() => {
     map?.setFootprints(at ? [{ ref: "at", geometry: mark(at) }] : []);
     map?.mark({ hovered: null, open: at ? "at" : null, selected: new Set() });

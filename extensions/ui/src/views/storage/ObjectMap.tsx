@@ -1,55 +1,34 @@
 /** The picture of one object on a map of its own. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { asProblem, isAbort, type ApiProblem } from "../../api/problem";
 import { IconButton, SelectField } from "../../design/controls";
 import { ProblemNote } from "../../design/feedback";
 import { useTranslation } from "../../i18n";
 import { layerRaster } from "../../map/layer-raster";
 import { LayerLegend } from "../../map/LayerLegend";
-import { leafletMap } from "../../map/leaflet-map";
-import type { MapPort, Raster } from "../../map/port";
-import { useAsked, useSession, useStore } from "../../state/hooks";
+import type { Raster } from "../../map/port";
+import { useMap } from "../../map/use-map";
+import { useAsked, useSession } from "../../state/hooks";
 
 export function ObjectMap({ layer, name, shown }: { layer: string; name: string; shown: boolean }) {
   const trans = useTranslation();
-  const { api, host } = useSession();
-  const element = useRef<HTMLDivElement>(null);
-  const [map, setMap] = useState<MapPort | null>(null);
+  const { api } = useSession();
+  const [element, map] = useMap(
+    shown,
+    { center: [12, 50], zoom: 3 },
+    trans.__("Map of %1. Arrows move it, plus and minus zoom.", name),
+    {},
+  );
   const [chosen, setChosen] = useState("");
   const [busy, setBusy] = useState(true);
   const [turn, setTurn] = useState(0);
   const [problem, setProblem] = useState<ApiProblem | null>(null);
   const [raster, setRaster] = useState<Raster | null>(null);
-  const { basemapUrl, basemapAttribution } = useStore(host.preferences);
   const info = useAsked([layer], (signal) => api.get("/layers/{layer}", { path: { layer }, signal }));
   const renderings = info.value?.renderings ?? [];
   const show = chosen || (renderings[0]?.id ?? "");
 
-  useEffect(() => {
-    if (!element.current) return;
-    const nothing = () => undefined;
-    const made = leafletMap(
-      element.current,
-      { center: [12, 50], zoom: 3 },
-      { moved: nothing, hovered: nothing, clicked: nothing, drawn: nothing },
-      { map: trans.__("Map of %1. Arrows move it, plus and minus zoom.", name), corner: (number) => trans.__("Corner %1", number) },
-    );
-    setMap(made);
-    const sizes = new ResizeObserver(() => made.resized());
-    sizes.observe(element.current);
-    const theme = new MutationObserver(() => made.recolour());
-    theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light", "class"] });
-    return () => {
-      sizes.disconnect();
-      theme.disconnect();
-      made.dispose();
-    };
-  }, []);
-  useEffect(() => map?.setBasemap(basemapUrl, basemapAttribution), [map, basemapUrl, basemapAttribution]);
-  useEffect(() => {
-    if (shown) map?.resized();
-  }, [map, shown]);
   useEffect(() => {
     if (!map || !show) return;
     let current = true;
