@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from cscale_cli.demo.session import HubSession
 from cscale_hub.local.lifecycle import Federation
+from tests.e2e.panel_pages import ARGUMENTS, lab_page
 
 REAL_SCENES = Path(__file__).parents[3] / "shared/data/sentinel2-l1c-slovenia"
 
@@ -69,3 +71,20 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = Path(folder) if folder else tmp_path_factory.mktemp("screenshots")
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """Chromium, which asks nobody for anything of its own."""
+    expect.set_options(timeout=60_000)  # other programs may load the machine
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser, federation: Federation) -> Iterator[Page]:
+    """JupyterLab of a manager of the Aqua Monitor VO."""
+    with lab_page(browser, federation, "aqua-manager") as opened:
+        yield opened

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from cscale_hub.local.archive import simulate
 from cscale_hub.local.lifecycle import Federation
 from tests.e2e.panel_pages import (
-    ARGUMENTS,
     catalogue_tab,
     empty_form,
     keep_picture,
@@ -34,13 +33,10 @@ SLOW = 60_000
 
 
 @pytest.fixture(scope="module")
-def signed_in(chromium: str, federation: Federation) -> Iterator[Page]:
+def signed_in(browser: Browser, federation: Federation) -> Iterator[Page]:
     """JupyterLab, for all tests: signing in takes longer than most of them."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        with lab_page(browser, federation, USER) as opened:
-            yield opened
-        browser.close()
+    with lab_page(browser, federation, USER) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from cscale_hub.local.lifecycle import Federation
-from tests.e2e.panel_pages import ARGUMENTS, search_scenes, serious_violations, sign_in
+from tests.e2e.panel_pages import search_scenes, serious_violations, sign_in
 
 pytestmark = pytest.mark.browser
 
@@ -44,14 +44,6 @@ _WRITE = """async ([name, source]) => {
   if (!answer.ok) throw new Error(await answer.text());
   return new URL(config.baseUrl, location.href).href;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield running
-        running.close()
 
 
 @pytest.fixture

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from cscale_hub.local.lifecycle import Federation
 from tests.e2e.hostile_archive import HONEST, HostileArchive, hostile_archive, mark
 from tests.e2e.panel_pages import (
-    ARGUMENTS,
     catalogue_tab,
     empty_form,
     keep_picture,
@@ -72,22 +71,19 @@ def hub(archive: HostileArchive, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="module")
-def page(chromium: str, hub: Federation, archive: HostileArchive) -> Iterator[Page]:
+def page(browser: Browser, hub: Federation, archive: HostileArchive) -> Iterator[Page]:
     """JupyterLab; in the end nothing has run, and nobody but the hub was asked by the browser."""
-    with sync_playwright() as playwright:
-        browser: Browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        with lab_page(browser, hub, USER) as opened:
-            asked: list[str] = []
-            dialogs: list[str] = []
-            opened.on("request", lambda request: asked.append(request.url))
-            opened.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-            yield opened
-            assert opened.evaluate("window.hurt") is None
-            assert opened.evaluate("({}).polluted") is None
-            assert dialogs == []
-            assert [url for url in asked if archive.host in url.partition("?")[0]] == []
-            assert archive.hurt == []
-        browser.close()
+    with lab_page(browser, hub, USER) as opened:
+        asked: list[str] = []
+        dialogs: list[str] = []
+        opened.on("request", lambda request: asked.append(request.url))
+        opened.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        yield opened
+        assert opened.evaluate("window.hurt") is None
+        assert opened.evaluate("({}).polluted") is None
+        assert dialogs == []
+        assert [url for url in asked if archive.host in url.partition("?")[0]] == []
+        assert archive.hurt == []
 
 
 @pytest.fixture

@@ -9,14 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from cscale_cli.demo.session import HubSession
 from cscale_core.client import Job
 from cscale_hub.local.archive import simulate
 from cscale_hub.local.lifecycle import Federation
 from tests.e2e.panel_pages import (
-    ARGUMENTS,
     command,
     keep_picture,
     lab_is_there,
@@ -55,15 +54,6 @@ raise MemoryError(HOSTILE)
 
 
 @pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    expect.set_options(timeout=SLOW)
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield running
-        running.close()
-
-
-@pytest.fixture(scope="module")
 def scenes(researcher: HubSession) -> list[dict[str, Any]]:
     """Scenes of a year, staged and registered: what the back end computes on."""
     found = researcher.workspace.search(
@@ -91,6 +81,15 @@ def jobs_view(panel: Locator) -> Locator:
 
 def part(panel: Locator, name: str) -> Locator:
     return panel.get_by_role("tablist", name="Parts of the job").get_by_role("tab", name=name)
+
+
+def close_tabs(page: Page) -> None:
+    """Close every tab, whether or not a notebook in them was saved."""
+    command(page, "Close All Tabs")
+    discard = page.locator(".jp-Dialog .jp-mod-warn")
+    expect(discard.or_(page.locator(".jp-Launcher")).first).to_be_visible()
+    if discard.is_visible():
+        discard.click()
 
 
 def new_job(panel: Locator, kind: str) -> None:
@@ -291,7 +290,7 @@ def test_list_series_and_side_bar(page: Page, screenshots: Path) -> None:
     assert values.locator("circle").count() > 3
     panel.get_by_role("button", name="Show all jobs").first.click()
     picture(page, screenshots, "series")
-    command(page, "Close All Tabs")
+    close_tabs(page)
     side = jobs_view(open_side_panel(page))
     expect(side.get_by_role("article", name="Scenes of 2020")).to_be_visible()
     side.get_by_role("button", name="Back to the list").click()
@@ -305,7 +304,7 @@ def test_ended_jobs_are_told_whatever_is_open(
     def staged(title: str) -> Job:
         return researcher.workspace.stage(scenes[:1], ["B03"], title=title, register=False)
 
-    command(page, "Close All Tabs")
+    close_tabs(page)
     lab, context = page.url, page.context
     staged(f"While Lab is open {HOSTILE}")
     toast = toasts(page).filter(has_text="While Lab is open")

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from cscale_hub.local.lifecycle import Federation
 from tests.e2e.panel_pages import (
-    ARGUMENTS,
     command,
     lab_is_there,
-    lab_page,
     open_side_panel,
     search_scenes,
     serious_violations,
@@ -22,20 +18,6 @@ from tests.e2e.panel_pages import (
 pytestmark = pytest.mark.browser
 
 SLOW = 120_000
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def page(browser: Browser, federation: Federation) -> Iterator[Page]:
-    with lab_page(browser, federation, "aqua-manager") as opened:
-        yield opened
 
 
 def run_cell(page: Page, code: str) -> None:

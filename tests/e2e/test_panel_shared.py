@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from cscale_hub.local.lifecycle import Federation
 from tests.e2e.panel_pages import (
-    ARGUMENTS,
     ask_server,
     keep_picture,
-    lab_page,
     open_panel,
     serious_violations,
     use_theme,
@@ -25,23 +21,8 @@ from tests.e2e.panel_pages import (
 
 pytestmark = pytest.mark.browser
 
-USER = "aqua-manager"
 SLOW = 60_000
 """Milliseconds: other programs load the machine."""
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def page(browser: Browser, federation: Federation) -> Iterator[Page]:
-    with lab_page(browser, federation, USER) as opened:
-        yield opened
 
 
 def notebook(source: str) -> dict[str, Any]:

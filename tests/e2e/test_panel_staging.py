@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from cscale_hub.local.lifecycle import Federation
 from tests.e2e.panel_pages import (
-    ARGUMENTS,
     keep_picture,
-    lab_page,
     open_panel,
     serious_violations,
     use_theme,
@@ -20,23 +16,8 @@ from tests.e2e.panel_pages import (
 
 pytestmark = pytest.mark.browser
 
-USER = "aqua-manager"
 SLOW = 60_000
 """Milliseconds: other programs load the machine."""
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def page(browser: Browser, federation: Federation) -> Iterator[Page]:
-    with lab_page(browser, federation, USER) as opened:
-        yield opened
 
 
 def test_items_are_staged_with_their_size_said_before(page: Page, screenshots: Path) -> None:

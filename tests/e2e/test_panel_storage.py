@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -10,16 +9,13 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 import rasterio
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from rasterio.transform import from_bounds
 
-from cscale_hub.local.lifecycle import Federation
 from tests.e2e.panel_pages import (
-    ARGUMENTS,
     ask_server,
     keep_picture,
     lab_is_there,
-    lab_page,
     open_panel,
     open_side_panel,
     serious_violations,
@@ -28,23 +24,8 @@ from tests.e2e.panel_pages import (
 
 pytestmark = pytest.mark.browser
 
-USER = "aqua-manager"
 SLOW = 60_000
 """Milliseconds: other programs load the machine."""
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def page(browser: Browser, federation: Federation) -> Iterator[Page]:
-    with lab_page(browser, federation, USER) as opened:
-        yield opened
 
 
 @pytest.fixture
