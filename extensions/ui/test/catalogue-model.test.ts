@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
-import type { CollectionEntry } from "../src/api/schema";
+import type { CollectionEntry, CollectionList } from "../src/api/schema";
 import { boxOf, parseArea, parsePlace, rectangle, squareKilometres, isRectangle } from "../src/map/geo";
 import { missionsOf } from "../src/views/catalogue/collections";
+import { namesOf } from "../src/views/catalogue/names";
 import { EMPTY_FORM, filterOf, questionOf, wrongCondition } from "../src/views/catalogue/form";
 import { isWithin, total, withLine, type Histogram } from "../src/views/catalogue/histogram";
 import { daysOf, intervalOf, wrongDays } from "../src/views/catalogue/interval";
@@ -102,6 +103,17 @@ describe("collections", () => {
     expect(missions.map(({ name }) => name)).toEqual(["Sentinel-2", "Other"]);
     expect(missions[0]?.choices).toHaveLength(1);
     expect(missions[0]?.choices[0]).toMatchObject({ description: "Surface reflectance.", places: [{ id: "a|S2-L2A" }, { id: "b|s2-l2a" }] });
+  });
+  it("have the name that somebody gave them, also where a catalogue keeps items of them by id", () => {
+    const all = [
+      entry("s2-l2a", "own", "Sentinel-2", { title: "s2-l2a", description: "Items of s2-l2a that members staged or computed." }),
+      entry("s2-l2a", "a", "Sentinel-2", { title: "Surface reflectance", description: "Short." }),
+    ];
+    expect(missionsOf(all, "", "Other")[0]?.choices[0]).toMatchObject({ title: "Surface reflectance", description: "Short." });
+    const names = namesOf({ collections: all, providers: [] } as unknown as CollectionList);
+    expect(names.collection("own", "s2-l2a")).toBe("Surface reflectance");
+    expect(names.choice("a|s2-l2a")).toBe("Surface reflectance");
+    expect(names.choice("own|unknown")).toBe("unknown");
   });
   it("are found by any of their words", () => {
     const all = [entry("s2", "a", "Sentinel-2"), entry("s1", "a", "Sentinel-1", { description: "radar backscatter" })];

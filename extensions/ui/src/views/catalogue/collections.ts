@@ -20,8 +20,14 @@ export interface Mission {
   choices: CollectionChoice[];
 }
 
+/** Whether somebody named it: a catalogue that only keeps items of it may have its id for a title. */
+export function isNamed({ title, own_id }: CollectionEntry): boolean {
+  return Boolean(title) && title !== own_id;
+}
+
 function choiceOf(key: string, entries: CollectionEntry[]): CollectionChoice {
-  const best = entries.reduce((one, other) => ((other.description ?? "").length > (one.description ?? "").length ? other : one));
+  const named = entries.filter(isNamed);
+  const best = (named.length ? named : entries).reduce((one, other) => ((other.description ?? "").length > (one.description ?? "").length ? other : one));
   const ends = entries.flatMap(({ interval }) => interval ?? []);
   const starts = ends.flatMap(([start]) => (start ? [start.slice(0, 10)] : [])).sort();
   const stops = ends.map(([, stop]) => stop?.slice(0, 10) ?? "");

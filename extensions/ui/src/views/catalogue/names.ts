@@ -3,7 +3,7 @@
 import { useMemo } from "preact/hooks";
 import type { CollectionList } from "../../api/schema";
 import { useAsked, useSession } from "../../state/hooks";
-import { collectionsOf } from "./collections";
+import { collectionsOf, isNamed } from "./collections";
 
 export interface Names {
   archive: (provider: string) => string;
@@ -14,7 +14,9 @@ export interface Names {
 
 export function namesOf(list: CollectionList | undefined): Names {
   const archives = new Map((list?.providers ?? []).map(({ id, title }) => [id, title]));
-  const collections = new Map((list?.collections ?? []).map(({ id, title }) => [id, title]));
+  const all = list?.collections ?? [];
+  const elsewhere = new Map(all.filter(isNamed).map(({ own_id, title }) => [own_id, title]));
+  const collections = new Map(all.map((entry) => [entry.id, isNamed(entry) ? entry.title : elsewhere.get(entry.own_id)]));
   const choice = (name: string) => collections.get(name) || name.slice(name.indexOf("|") + 1);
   return {
     archive: (provider) => archives.get(provider) || provider,
