@@ -19,6 +19,7 @@ from cscale_core.errors import (
     CScaleError,
     DamagedData,
     Forbidden,
+    InvalidInput,
     NotFound,
     StorageFull,
     UpstreamTimeout,
@@ -273,7 +274,11 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "shared/notebooks/{notebook}/versions",
         VersionsHandler,
-        (Operation("get", "The versions of it", VersionList, errors=(NotFound, *_STORE)),),
+        (
+            Operation(
+                "get", "The versions of it", VersionList, errors=(NotFound, InvalidInput, *_STORE)
+            ),
+        ),
     ),
     Route(
         "shared/notebooks/{notebook}/picture",
