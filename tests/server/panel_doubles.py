@@ -16,6 +16,7 @@ from cscale_core.saved.file import SavedFile
 from cscale_core.saved.store import SavedSearch, SavedStore, SearchContent
 from cscale_server.layer_models import LayerInfo, LegendAnswer, PointAnswer, SeriesRequest, TileJson
 from cscale_server.storage_models import (
+    DeletedLine,
     Link,
     StorageFolder,
     StorageObject,
@@ -101,8 +102,18 @@ class MemoryUploads:
         await self.state(upload)
 
 
+class MemoryDeletion:
+    """Folders in which nothing lies any more."""
+
+    async def folder(self, bucket: str, prefix: str) -> AsyncGenerator[bytes, None]:
+        line = DeletedLine(objects=0, deleted=0, size=0, refused=[], more=False)
+        yield line.model_dump_json().encode() + b"\n"
+
+
 def memory_storage() -> Any:
-    return SimpleNamespace(places=MemoryPlaces(), uploads=MemoryUploads())
+    return SimpleNamespace(
+        places=MemoryPlaces(), uploads=MemoryUploads(), deletion=MemoryDeletion()
+    )
 
 
 ONE = OpenEOBackend(id="one", title="One", url="https://one.example", auth="stored")

@@ -264,6 +264,7 @@ MISSING = ("job_id", "ref", "layer", "upload", "backend", "workflow", "search")
 QUERIES = {
     "layers/{layer}/point": "?longitude=0&latitude=0",
     "saved/favourites": "?ref=site-a",
+    "storage/folders": "?bucket=b&prefix=k/",
     "storage/objects": "?bucket=b&key=k",
     "storage/usage": "?bucket=b",
 }
