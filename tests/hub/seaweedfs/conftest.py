@@ -26,6 +26,7 @@ import jwt
 import pytest
 from botocore.config import Config
 from cryptography.hazmat.primitives.asymmetric import rsa
+from pydantic_core import to_json
 
 from cscale_hub.places import VOStorage
 from cscale_hub.storage import grants, session_policy
@@ -239,7 +240,7 @@ def make_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeStore]:
             "stop_timeout": 1.0,
         } | settings
         config_file = folder / "config.json"
-        config_file.write_text(json.dumps(config))
+        config_file.write_bytes(to_json(config))
         store = Store(config, config_file, folder / "log", issuer)
         made.append(store)
         return store

@@ -51,25 +51,7 @@ FILE = VOFile.model_validate(
 
 @pytest.fixture(scope="module")
 def places(make_store: Any) -> Any:
-    storages = [
-        {
-            "name": storage.name,
-            "bucket": storage.bucket,
-            "products": dict(storage.products),
-            "homes": sorted(storage.homes),
-            "further": [
-                {
-                    "bucket": place.bucket,
-                    "prefix": place.prefix,
-                    "purpose": place.purpose,
-                    "access": dict(place.access),
-                }
-                for place in storage.further
-            ],
-        }
-        for storage in FILE.storages()
-    ]
-    made = make_store(vos=storages, buckets=["archive-of-nobody"])
+    made = make_store(vos=FILE.storages(), buckets=["archive-of-nobody"])
     made.start()
     yield made
     made.stop()

@@ -44,23 +44,7 @@ REF = NotebookRef(LAKE, ALICE, "water-quality")
 
 @pytest.fixture(scope="module")
 def server(make_store: Any) -> Any:
-    storages = [
-        {
-            "name": storage.name,
-            "bucket": storage.bucket,
-            "further": [
-                {
-                    "bucket": place.bucket,
-                    "prefix": place.prefix,
-                    "purpose": place.purpose,
-                    "access": dict(place.access),
-                }
-                for place in storage.further
-            ],
-        }
-        for storage in FILE.storages()
-    ]
-    made = make_store(vos=storages)
+    made = make_store(vos=FILE.storages())
     made.start()
     yield made
     made.stop()
