@@ -43,7 +43,8 @@ def test_items_are_staged_with_their_size_said_before(page: Page, screenshots: P
     expect(card.get_by_text("done", exact=True)).to_be_visible(timeout=3 * SLOW)
     expect(card.get_by_text("5 files, ")).to_be_visible()
     # Another test may have brought it before.
-    expect(card.get_by_text(re.compile("1 (new|updated|unchanged) in simulated-"))).to_be_visible()
+    registered = re.compile("1 (new|updated|unchanged) in simulated-sentinel-2")
+    expect(card.get_by_text(registered)).to_be_visible()
     card.get_by_text("1 item, and where it is").click()
     expect(card.get_by_text("s3://")).to_be_visible(timeout=SLOW)
     for theme in ("dark", "light"):

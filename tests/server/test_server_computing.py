@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,20 +29,9 @@ def test_only_a_kernel_that_is_busy_counts(state: str, said: str, counts: bool) 
     assert computes(kernel, NOW, timedelta(hours=2)) is counts
 
 
-async def until(condition: Callable[[], bool], nudge: Callable[[], object] = int) -> None:
-    """Wait for ``condition``; ``nudge`` is called every second in between."""
-    async with asyncio.timeout(60):
-        for look in itertools.count():
-            if condition():
-                return
-            if look % 20 == 19:
-                nudge()
-            await asyncio.sleep(0.05)
-
-
 @pytest.mark.parametrize(("longest", "counts"), [(24.0, True), (0.0, False)])
 async def test_a_real_kernel_in_a_real_server(
-    start_server: Any, make_site: Any, longest: float, counts: bool
+    start_server: Any, make_site: Any, eventually: Any, longest: float, counts: bool
 ) -> None:
     server = await start_server(make_site())
     kernels, settings = server.app.kernel_manager, server.app.web_app.settings
@@ -53,21 +40,29 @@ async def test_a_real_kernel_in_a_real_server(
     kernel = await kernels.start_kernel(kernel_name="python3")
     client = kernels.get_kernel(kernel).client()
     client.start_channels()
+
+    def state() -> str:
+        return str(kernels.kernel_model(kernel)["execution_state"])
+
+    async def idle() -> bool:
+        if state() == "idle":
+            return True
+        # The server's own ear may have missed what the kernel first said: let it say more.
+        await client.kernel_info(reply=True, timeout=60)
+        return False
+
     try:
         await client.wait_for_ready(timeout=60)
-        # The server's own ear may have missed what the kernel first said: ask it for more.
-        await until(
-            lambda: kernels.kernel_model(kernel)["execution_state"] == "idle", client.kernel_info
-        )
+        await eventually(idle, 60)
         settings.pop(ACTIVITY_SETTING, None)
         await asyncio.sleep(0.3)
         assert ACTIVITY_SETTING not in settings
         client.execute("import time; time.sleep(600)")
-        await until(lambda: kernels.kernel_model(kernel)["execution_state"] == "busy")
+        await eventually(lambda: state() == "busy", 60)
         if counts:
-            await until(lambda: ACTIVITY_SETTING in settings)
+            await eventually(lambda: ACTIVITY_SETTING in settings, 60)
             before = settings[ACTIVITY_SETTING]
-            await until(lambda: settings[ACTIVITY_SETTING] > before)
+            await eventually(lambda: settings[ACTIVITY_SETTING] > before, 60)
             assert server.app.web_app.last_activity() >= before
         else:
             await asyncio.sleep(0.5)
