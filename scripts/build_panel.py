@@ -72,6 +72,9 @@ class PanelBuild(BuildHookInterface[Any]):
         # npm is a script that looks for node.
         path = os.pathsep.join([str(Path(node).parent), os.environ.get("PATH", "")])
         environment = {**os.environ, "PATH": path}
+        # Node believes in its own certificate authorities only, unless it is told of a site's.
+        if authorities := os.environ.get("SSL_CERT_FILE"):
+            environment.setdefault("NODE_EXTRA_CA_CERTS", authorities)
         lock = folder / "package-lock.json"
         installed = folder / "node_modules" / ".package-lock.json"
         if not installed.is_file() or installed.stat().st_mtime < lock.stat().st_mtime:

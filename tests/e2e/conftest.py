@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from cscale_cli.demo.session import HubSession
 from cscale_hub.local.lifecycle import Federation
 from tests.e2e.panel_pages import ARGUMENTS, lab_page
+from tests.e2e.slow_source import SlowSource, slow_source
 
 REAL_SCENES = Path(__file__).parents[3] / "shared/data/sentinel2-l1c-slovenia"
 
@@ -28,9 +29,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+def slow_archive() -> Iterator[SlowSource]:
+    """A file of an archive outside, half of which takes as long as a test wants."""
+    with slow_source(24 * 2**20, 12 * 2**20) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def federation(
+    tmp_path_factory: pytest.TempPathFactory, slow_archive: SlowSource
+) -> Iterator[Federation]:
     """The local federation with simulated scenes."""
-    running = Federation(tmp_path_factory.mktemp("federation"))
+    running = Federation(tmp_path_factory.mktemp("federation"), extra_hosts=(slow_archive.host,))
     running.start(print)
     try:
         yield running

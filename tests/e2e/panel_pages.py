@@ -9,13 +9,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from cscale_hub.local.archive import simulate
 from cscale_hub.local.lifecycle import Federation
+from tests.panel_packages import packages
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -25,7 +25,6 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
-_AXE = Path(__file__).parents[2] / "extensions/ui/node_modules/axe-core/axe.min.js"
 _TRIES = 6
 _LOCAL = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
 
@@ -116,8 +115,9 @@ def command(page: Page, label: str) -> None:
 
 def open_panel(page: Page) -> Locator:
     """The panel in the main area."""
-    command(page, "C-SCALE panel")
     panel = page.locator("#cscale-panel")
+    if not panel.is_visible():
+        command(page, "C-SCALE panel")
     expect(panel.get_by_role("tablist", name="Views")).to_be_visible(timeout=60_000)
     return panel
 
@@ -137,8 +137,11 @@ def use_theme(page: Page, name: str) -> None:
         "dark": "JupyterLab Dark",
         "high-contrast": "JupyterLab Dark High Contrast",
     }[name]
+    used = page.locator(f"body[data-jp-theme-name='{words}']")
+    if used.count():
+        return
     command(page, f"Use Theme: {words}")
-    expect(page.locator(f"body[data-jp-theme-name='{words}']")).to_be_attached()
+    expect(used).to_be_attached()
     page.wait_for_timeout(500)  # colours fade over
 
 
@@ -193,9 +196,7 @@ def keep_picture(page: Page, path: Path) -> None:
 
 def serious_violations(page: Page, within: str) -> list[str]:
     """What axe finds serious or worse, colours included."""
-    if not _AXE.is_file():
-        pytest.skip("npm ci in extensions/ui brings axe-core for the checks of accessibility")
-    page.evaluate(_AXE.read_text(encoding="utf-8"))
+    page.evaluate((packages() / "axe-core/axe.min.js").read_text(encoding="utf-8"))
     found: dict[str, Any] = json.loads(
         page.evaluate(
             """async (within) => JSON.stringify(await axe.run(within, {

@@ -8,6 +8,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from cscale_hub.local.archive import simulate
 
 _PIECE = 64 * 1024
 
@@ -36,6 +39,33 @@ class SlowSource:
     @property
     def url(self) -> str:
         return f"http://{self.host}/product.bin"
+
+    def item(self, name: str, **asset: Any) -> dict[str, Any]:
+        """A STAC item of it.
+
+        :param asset: what its asset shall have else, or otherwise.
+        """
+        west, south, east, north = simulate.BBOX
+        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+        product = {
+            "href": self.url,
+            "type": "application/octet-stream",
+            "roles": ["data"],
+            "file:size": len(self.data),
+            "file:checksum": "1220" + hashlib.sha256(self.data).hexdigest(),
+        }
+        return {
+            "type": "Feature",
+            "stac_version": "1.0.0",
+            "stac_extensions": [],
+            "id": name,
+            "collection": "slow-products",
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+            "bbox": list(simulate.BBOX),
+            "properties": {"datetime": "2026-01-01T00:00:00Z"},
+            "links": [],
+            "assets": {"product": product | asset},
+        }
 
     @property
     def farthest(self) -> int:

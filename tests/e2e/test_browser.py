@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +101,12 @@ def test_file_browser_shows_the_bucket(
     page: Page, federation: Federation, screenshots: Path
 ) -> None:
     open_notebook(page, federation, "aqua")
+    # Opening the notebook does not change it: closing it would ask nothing.
+    kernel = page.get_by_role("button", name="Python 3 (ipykernel) | Idle")
+    expect(kernel).to_be_visible(timeout=120_000)
+    tab = page.get_by_role("tab", name="Getting started.ipynb")
+    expect(tab).to_have_class(re.compile("jp-mod-current"))
+    expect(tab).not_to_have_class(re.compile("jp-mod-dirty"))
     page.locator(".jp-DirListing-item", has_text="s3").dblclick()
     page.locator(".jp-DirListing-item", has_text="aquamonitor").dblclick()
     expect(page.locator(".jp-DirListing-item", has_text="products")).to_be_visible()

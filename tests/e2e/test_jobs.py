@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from cscale_cli.demo.session import HubSession
@@ -12,6 +10,7 @@ from cscale_core.errors import InvalidInput, NotFound
 from cscale_core.workflows.aqua_monitor import AquaMonitorParameters
 from cscale_hub.local.archive import simulate
 from cscale_hub.local.lifecycle import Federation
+from tests.waiting import until
 
 BANDS = ["B11", "B08", "B03"]
 
@@ -56,15 +55,14 @@ def test_sparks_pages_are_behind_the_hub_and_only_for_their_owner(
     federation: Federation, researcher: HubSession, staged: list[dict]
 ) -> None:
     job = spark_job(researcher, staged)
-    text, path, deadline = "", "", time.monotonic() + 120
-    while "Spark Jobs" not in text:
-        assert time.monotonic() < deadline
+
+    def page() -> str:
         job.refresh()
         assert not job.ended, f"it ended before its pages were seen: {job.error}"
-        path = job.ui_path
-        if path:
-            text = researcher.get(f"{federation.hub_url}{path}").text
-        time.sleep(0.2)
+        return researcher.get(f"{federation.hub_url}{job.ui_path}").text if job.ui_path else ""
+
+    text = until(page, "Spark's page", 120, fits=lambda shown: "Spark Jobs" in shown)
+    path = job.ui_path
     assert path.startswith(f"/user/{researcher.user}/proxy/")
     assert f'href="/user/{researcher.user}/proxy/' in text
     with HubSession(federation.hub_url) as stranger:
@@ -76,10 +74,7 @@ def test_sparks_pages_are_behind_the_hub_and_only_for_their_owner(
 @pytest.mark.spark
 def test_canceled_job_ends_and_stays_canceled(researcher: HubSession, staged: list[dict]) -> None:
     job = spark_job(researcher, staged)
-    deadline = time.monotonic() + 60
-    while job.refresh().status != "running":
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    until(lambda: job.refresh().status == "running", "a running job")
     job.cancel()
     with pytest.raises(JobFailed, match="canceled"):
         job.wait()

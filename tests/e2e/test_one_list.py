@@ -9,8 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from cscale_hub.local.processes import federation_processes, start_ticks, user_s
 from cscale_hub.local.slurm.daemons import CONF_VARIABLE
 from cscale_hub.local.slurm.packages import missing_packages, program
 from tests.e2e.slow_source import SlowSource, slow_source
+from tests.waiting import until
 
 pytestmark = [pytest.mark.spark, pytest.mark.slurm, pytest.mark.timeout(1500)]
 
@@ -33,14 +33,6 @@ YEARS = ("2019", "2020", "2021")
 ENGINES = {"openeo", "spark", "slurm", "staging"}
 ENDED = {"finished", "error", "canceled", "lost"}
 SIZE, HELD_AT = 40 * 2**20, 20 * 2**20
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 240) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"{what} did not come about"
-        time.sleep(0.3)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +72,13 @@ def jobs(session: HubSession) -> dict[str, dict[str, Any]]:
 
 
 def ended(session: HubSession, job_id: str) -> dict[str, Any]:
-    def look() -> dict[str, Any] | None:
-        job: dict[str, Any] = call(session, "GET", f"jobs/{job_id}")
-        return job if job["status"] in ENDED else None
-
-    found: dict[str, Any] = until(look, f"the end of {job_id}", 600)
+    found: dict[str, Any] = until(
+        lambda: call(session, "GET", f"jobs/{job_id}"),
+        f"the end of {job_id}",
+        600,
+        fits=lambda job: job["status"] in ENDED,
+        pause=0.3,
+    )
     return found
 
 
@@ -135,9 +129,9 @@ class Four:
             self.session,
             "POST",
             "stage",
-            {"items": [slow_item(self.source)], "title": "The staging job"},
+            {"items": [self.source.item("slow-product")], "title": "The staging job"},
         )["id"]
-        until(lambda: self.source.farthest > HELD_AT, "the middle of the copy")
+        until(lambda: self.source.farthest > HELD_AT, "the middle of the copy", 240)
         self._new("openeo", {"process_graph": process_graph(parameters)})
         arguments = {"parameters": parameters.model_dump(mode="json"), "items": scenes}
         self._new("spark", {"application": "aqua-monitor", "arguments": arguments})
@@ -197,31 +191,6 @@ class Four:
         return {pid: start_ticks(pid) for pid, parent in parents.items() if parent not in parents}
 
 
-def slow_item(source: SlowSource) -> dict[str, Any]:
-    west, south, east, north = simulate.BBOX
-    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-    return {
-        "type": "Feature",
-        "stac_version": "1.0.0",
-        "stac_extensions": [],
-        "id": "slow-product",
-        "collection": "slow-products",
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
-        "bbox": list(simulate.BBOX),
-        "properties": {"datetime": "2026-01-01T00:00:00Z"},
-        "links": [],
-        "assets": {
-            "product": {
-                "href": source.url,
-                "type": "application/octet-stream",
-                "roles": ["data"],
-                "file:size": SIZE,
-                "file:checksum": "1220" + hashlib.sha256(source.data).hexdigest(),
-            }
-        },
-    }
-
-
 @pytest.fixture(scope="module")
 def four(
     own: Federation, session: HubSession, source: SlowSource, scenes: list[dict[str, Any]]
@@ -238,22 +207,26 @@ def start_again(own: Federation, session: HubSession) -> None:
         user = session.get(f"{own.hub_url}/hub/api/users/{session.user}").json()
         return not user["servers"]
 
-    until(gone, "that the hub sees the end of the server")
+    until(gone, "that the hub sees the end of the server", 240, pause=0.3)
 
     def started() -> bool:
-        try:
-            session.start_server(print)
-        except JourneyError:
-            return False  # the hub is still clearing away
+        session.start_server(print)
         return True
 
-    until(started, "a new server")
+    # It is refused while the hub is still clearing away.
+    until(started, "a new server", 240, despite=JourneyError, pause=0.3)
 
 
 def test_after_kill_9_each_job_shows_its_true_state_and_none_was_submitted_twice(
     own: Federation, session: HubSession, source: SlowSource, four: Four
 ) -> None:
-    until(lambda: set(four.status().values()) == {"running"}, "that all four run")
+    until(
+        four.status,
+        "that all four run",
+        240,
+        fits=lambda seen: set(seen.values()) == {"running"},
+        pause=0.3,
+    )
     listed = jobs(session)
     assert {listed[job_id]["spec"]["engine"] for job_id in four.ids.values()} == ENGINES
     before = (four.at_openeo(), four.at_slurm(), four.spark_folders())

@@ -1,7 +1,8 @@
-"""A catalogue that means harm, in a real browser: its words show as text, and nothing else happens.
+"""Places that are others', in a real browser: their words show as text, and nothing else happens.
 
-What a page must stand is in :mod:`tests.e2e.hostile_archive`. The archive is one of a hub's own, so
-that everything goes the way it goes for a researcher: hub, proxy, server extension, panel.
+What a page must stand of a catalogue is in :mod:`tests.e2e.hostile_archive`; of places where jobs
+run, in :mod:`tests.e2e.foreign_places`. They belong to a hub of their own, so that everything goes
+the way it goes for a researcher: hub, proxy, server extension, panel.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from cscale_hub.local.lifecycle import Federation
+from tests.e2e.foreign_places import PROCESS, ForeignPlaces, foreign_places
 from tests.e2e.hostile_archive import HONEST, HostileArchive, hostile_archive, mark
 from tests.e2e.panel_pages import (
     catalogue_tab,
@@ -56,17 +58,26 @@ def archive() -> Iterator[HostileArchive]:
 
 
 @pytest.fixture(scope="module")
-def hub(archive: HostileArchive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    """A hub that asks the hostile archive, with no more services than the catalogue needs."""
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForeignPlaces]:
+    with foreign_places(tmp_path_factory.mktemp("places")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def hub(
+    archive: HostileArchive, places: ForeignPlaces, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Federation]:
+    """A hub that asks others' archive and places, with no more services than that needs."""
     folder = tmp_path_factory.mktemp("hostile")
     with Federation(
         folder / "data",
         archive_root=folder,
         extra_providers=archive.providers(),
-        extra_hosts=[archive.host],
+        extra_hosts=[archive.host, places.host],
         without=("site-b", "mqs", "openeo", "slurm"),
-        settings={"catalogue": {"backend": "sqlite"}},
+        settings={"catalogue": {"backend": "sqlite"}, **places.settings()},
     ) as running:
+        places.back_end.switches.issuer = running.settings.identity.issuer
         yield running
 
 
@@ -183,3 +194,61 @@ def test_page_is_as_usable_as_before(panel: Locator, page: Page) -> None:
         .or_(panel.get_by_text("Nothing was found"))
         .first
     ).to_be_visible(timeout=SLOW)
+
+
+def new_job(panel: Locator, kind: str) -> None:
+    panel.get_by_role("tablist", name="Views").get_by_role("tab", name="Jobs").click()
+    panel.get_by_role("button", name="New job").first.click()
+    panel.get_by_role("tablist", name="Kinds of jobs").get_by_role("tab", name=kind).click()
+
+
+def test_back_end_is_signed_in_to_by_a_code_and_gives_its_processes(
+    panel: Locator, page: Page, screenshots: Path
+) -> None:
+    new_job(panel, "Process graph")
+    where = panel.get_by_role("group", name="Where it runs")
+    expect(where.get_by_text("does not answer")).to_be_visible(timeout=SLOW)
+    expect(where.get_by_text("a web page came instead of an answer")).to_be_visible()
+    expect(where.get_by_text("Your login at the hub is used there.")).to_be_visible()
+    where.get_by_role("radio", name="Back end of elsewhere").check()
+    where.get_by_role("button", name="Sign in…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Begin to sign in").click()
+    expect(dialog.get_by_text("Waiting for you")).to_be_visible(timeout=SLOW)
+    assert serious_violations(page, "dialog[open]") == []
+    keep_picture(page, screenshots / "panel-jobs-sign-in.png")
+    with page.context.expect_page() as opened:
+        dialog.get_by_role("link").click()
+    opened.value.get_by_role("button", name="Connect").click()
+    expect(opened.value.get_by_text("Your device is connected")).to_be_visible(timeout=SLOW)
+    opened.value.close()
+    expect(dialog.get_by_text("You are signed in.")).to_be_visible(timeout=SLOW)
+    dialog.get_by_role("button", name="Close").last.click()
+    panel.get_by_label("A process that you keep there").select_option(PROCESS, timeout=SLOW)
+    expect(panel.get_by_text("rare uses turbidity, which this back end does")).to_be_visible()
+    expect(panel.get_by_role("cell", name="turbidity")).to_be_visible()
+    panel.get_by_role("button", name="Check and estimate").click()
+    expect(panel.get_by_text(mark("fault"))).to_be_visible(timeout=SLOW)
+    nothing_runs(panel)
+    assert serious_violations(page, "#cscale-panel") == []
+
+
+def test_application_that_fits_no_node_is_told_before_it_is_started(
+    panel: Locator, page: Page, screenshots: Path
+) -> None:
+    new_job(panel, "Spark application")
+    panel.get_by_role("textbox", name="Script").fill("s3://aquamonitor/shared/tiles.py")
+    sizes = panel.get_by_role("group", name="Size")
+    large = sizes.locator("label").filter(has=page.get_by_role("radio", name="large"))
+    expect(large.get_by_text("does not fit", exact=True)).to_be_visible(timeout=SLOW)
+    large.get_by_role("radio").check()
+    panel.get_by_role("button", name="Check and estimate").click()
+    expect(panel.get_by_text("the largest node has 8g").last).to_be_visible(timeout=SLOW)
+    expect(panel.get_by_text("executor_memory of at most").last).to_be_visible()
+    assert serious_violations(page, "#cscale-panel") == []
+    keep_picture(page, screenshots / "panel-jobs-size.png")
+    sizes.get_by_role("radio", name="small").check()
+    panel.get_by_role("button", name="Check and estimate").click()
+    told = panel.get_by_role("status").filter(has_text="Nothing is wrong with it")
+    expect(told.get_by_text("fits a node").first).to_be_visible(timeout=SLOW)
+    nothing_runs(panel)

@@ -17,6 +17,7 @@ from cscale_hub.local.archive import simulate
 from cscale_hub.local.lifecycle import Federation
 from tests.e2e.panel_pages import (
     command,
+    empty_form,
     keep_picture,
     lab_is_there,
     lab_page,
@@ -121,16 +122,26 @@ def nothing_ran(page: Page) -> None:
 
 
 def test_workflow_is_started_watched_and_seen(page: Page, screenshots: Path) -> None:
-    panel = jobs_view(open_panel(page))
+    panel = open_panel(page)
+    empty_form(panel)
+    panel.get_by_role("button", name="More").click()
+    page.get_by_role("menuitem", name="Paste or type an area…").click()
+    page.get_by_role("textbox", name="GeoJSON, WKT").fill(", ".join(map(str, simulate.BBOX)))
+    page.get_by_role("button", name="Use this area").click()
+    panel.get_by_label("From", exact=True).fill("2020-01-01")
+    panel.get_by_label("To", exact=True).fill("2020-12-31")
+    jobs_view(panel)
     new_job(panel, "Workflow")
     expect(panel.get_by_role("button", name="Map of an index")).to_be_visible()
     expect(panel.locator("img.cs-card-picture").nth(2)).to_be_visible()
     picture(page, screenshots, "workflows")
     panel.get_by_role("button", name="Map of an index").click()
+    # The area and the dates are the map's.
+    expect(panel.get_by_text("This is the area on the map.")).to_be_visible()
     for name, degrees in zip(("West", "South", "East", "North"), simulate.BBOX, strict=True):
-        panel.get_by_role("spinbutton", name=name).fill(str(degrees))
-    panel.get_by_label("First day").fill("2020-01-01")
-    panel.get_by_label("Last day").fill("2020-12-31")
+        expect(panel.get_by_role("spinbutton", name=name)).to_have_value(str(degrees))
+    expect(panel.get_by_label("First day")).to_have_value("2020-01-01")
+    expect(panel.get_by_label("Last day")).to_have_value("2020-12-31")
     panel.get_by_role("combobox", name="Collection", exact=True).select_option(simulate.COLLECTION)
     panel.get_by_label("Index", exact=True).select_option("MNDWI")
     panel.get_by_label("Bands").fill("B03, B11")
@@ -155,21 +166,40 @@ def test_workflow_is_started_watched_and_seen(page: Page, screenshots: Path) -> 
     page.mouse.move(*middle)
     expect(panel.get_by_text("mndwi: ")).to_be_visible()
     picture(page, screenshots, "results")
+    panel.get_by_role("button", name="Values over time in the middle of the map").click()
+    values = panel.get_by_role("region", name="Values over time")
+    expect(values.get_by_text("at one time only")).to_be_visible(timeout=COMPUTED)
+    values.get_by_role("button", name="Close the values").click()
+    with page.expect_download() as saved:
+        panel.get_by_role("button", name="Download mndwi.tif").click()
+    assert saved.value.suggested_filename == "mndwi.tif"
     panel.get_by_role("button", name="Copy a link to mndwi.tif for a colleague").click()
     expect(panel.get_by_text("A link for anyone who has it is copied")).to_be_visible()
     lent = httpx.get(page.evaluate("navigator.clipboard.readText()"), trust_env=False)
     assert lent.content[:4] in (b"II*\x00", b"II+\x00")
+    panel.get_by_role("button", name="Open in the notebook").click()
+    cell = page.locator(".jp-Notebook .jp-Cell.jp-mod-active")
+    expect(cell).to_contain_text("results.open()")
+    page.get_by_role("tab", name="C-SCALE", exact=True).click()
     part(panel, "Request").click()
     expect(panel.get_by_text('"load_collection"').first).to_be_visible()
     panel.get_by_role("button", name="Code that made this, into the notebook").click()
-    cell = page.locator(".jp-Notebook .jp-Cell.jp-mod-active")
     expect(cell).to_contain_text("Open water of 2020 (job")
     expect(cell).to_contain_text("load_collection")
     page.get_by_role("tab", name="C-SCALE", exact=True).click()
     panel.get_by_role("button", name="More with this job").click()
     page.get_by_role("menuitem", name="Register and share in the catalogue").click()
-    shared = panel.get_by_role("article").filter(has_text="Staging")
+    shared = panel.get_by_role("article", name="Publish Open water of 2020")
     expect(shared.get_by_text("Finished").first).to_be_visible(timeout=COMPUTED)
+    panel.get_by_role("option", name=re.compile("^Open water of 2020")).first.click()
+    panel.get_by_role("button", name="More with this job").click()
+    page.get_by_role("menuitem", name="Copy results to the community's bucket").click()
+    copied = panel.get_by_role("article", name="Results of Open water of 2020")
+    expect(copied.get_by_text("Finished").first).to_be_visible(timeout=COMPUTED)
+    part(panel, "Results").click()
+    panel.get_by_role("button", name="Copy the address of").first.click()
+    expect(panel.get_by_text("Copied.", exact=True)).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()").startswith("s3://")
 
 
 def test_process_graph_is_checked_and_its_failure_says_why(page: Page, screenshots: Path) -> None:
@@ -201,7 +231,11 @@ def test_process_graph_is_checked_and_its_failure_says_why(page: Page, screensho
     )
     nothing_ran(page)
     expect(job.get_by_text("Look at the collections of this back end")).to_be_visible()
-    expect(job.get_by_role("button", name="Retry as a new job")).to_be_visible()
+    job.get_by_role("button", name="Retry as a new job").click()
+    expect(job.get_by_role("term").filter(has_text="Repeats")).to_be_visible()
+    expect(job.get_by_text("Collection 'not-there' does not exist").first).to_be_visible(
+        timeout=COMPUTED
+    )
     panel.get_by_role("button", name="More with this job").click()
     page.get_by_role("menuitem", name="Delete…").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete the job").click()
@@ -240,6 +274,11 @@ def test_spark_application_and_its_hostile_log(
         expect(log.get_by_text(written, exact=True).first).to_be_visible()
     expect(log.get_by_text("10 %")).to_have_count(0)
     expect(panel.get_by_text("What to change")).to_be_visible()
+    level = panel.get_by_label("Least level")
+    level.select_option("Errors")
+    expect(log.get_by_role("button", name="30 alike")).to_have_count(0)
+    expect(log.get_by_text("needed more memory").first).to_be_visible()
+    level.select_option("Information")
     log.get_by_role("button", name="show the whole line").first.click()
     expect(log.get_by_text(re.compile(r"x … \(\d{5,} characters\)")).first).to_be_visible()
     page.get_by_role("button", name="Last error").click()
@@ -254,12 +293,15 @@ def test_spark_application_and_its_hostile_log(
     panel.get_by_role("button", name="Clone and change…").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("textbox", name="Name", exact=True).fill("Tiles again")
+    dialog.get_by_role("textbox", name="Options").fill('{"driver_memory": "1536m"}')
     dialog.get_by_role("button", name="Start the new job").click()
     clone = panel.get_by_role("article", name="Tiles again")
     expect(clone.get_by_text("Repeats")).to_be_visible()
     clone.get_by_role("button", name="Cancel").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
     expect(clone.get_by_text("It was cancelled.")).to_be_visible(timeout=COMPUTED)
+    part(panel, "Request").click()
+    expect(clone.get_by_text('"driver_memory": "1536m"')).to_be_visible()
 
 
 def test_list_series_and_side_bar(page: Page, screenshots: Path) -> None:
@@ -275,6 +317,7 @@ def test_list_series_and_side_bar(page: Page, screenshots: Path) -> None:
     group.click()
     expect(group).to_contain_text("folded")
     panel.get_by_label("Grouped by").select_option("In one list")
+    panel.get_by_label("Which jobs are shown").select_option("Finished")
     panel.get_by_label("Engine", exact=True).select_option("Staging")
     search.fill("scenes 2020")
     expect(rows).to_have_count(1)
@@ -283,7 +326,9 @@ def test_list_series_and_side_bar(page: Page, screenshots: Path) -> None:
     tile = panel.locator(".leaflet-rasters-pane img.leaflet-tile-loaded").first
     expect(tile).to_be_visible(timeout=COMPUTED)
     expect(panel.get_by_text("Drawing…")).to_have_count(0, timeout=COMPUTED)
-    panel.get_by_role("button", name="Values over time in the middle of the map").click()
+    seen = panel.get_by_label("Map of the results").bounding_box()
+    assert seen is not None
+    page.mouse.click(seen["x"] + seen["width"] / 2, seen["y"] + seen["height"] / 2)
     values = panel.get_by_role("region", name="Values over time")
     expect(values.get_by_role("img")).to_be_visible(timeout=COMPUTED)
     expect(values.get_by_text("Reading the values")).to_have_count(0, timeout=COMPUTED)

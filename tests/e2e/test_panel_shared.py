@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,9 @@ def test_notebook_is_published_looked_at_opened_and_taken_down(
         keep_picture(page, screenshots / f"panel-shared-notebook-{theme}.png")
     article.get_by_role("button", name="Copy link").click()
     expect(panel.get_by_text("The link was copied.")).to_be_visible(timeout=SLOW)
-    assert "/hub/user-redirect/" in page.evaluate("navigator.clipboard.readText()")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert "/hub/user-redirect/" in link
+    assert "Turbidity of lakes" in page.request.get(link).text()
 
     panel.get_by_role("button", name="All notebooks").click()
     card = panel.get_by_role("listitem").filter(has_text="Turbidity of lakes")
@@ -116,7 +119,27 @@ def test_notebook_is_published_looked_at_opened_and_taken_down(
     article.get_by_role("button", name="Open a copy").click()
     expect(page.locator(".jp-Notebook", has_text="clarity.mean")).to_be_visible(timeout=2 * SLOW)
 
+    # The same title again is the next version; each can be looked at and taken down by itself.
+    save(page, "lakes/turbidity_of_lakes.ipynb", notebook("print(clarity.median())"))
     panel = open_panel(page)
+    panel.get_by_role("button", name="All notebooks").click()
+    publish(page, "turbidity_of_lakes.ipynb", "Turbidity of lakes")
+    version = article.get_by_label("Version", exact=True)
+    expect(version.locator("option:checked")).to_have_text(re.compile("^Version 2"), timeout=SLOW)
+    expect(article.get_by_text("clarity.median")).to_be_visible()
+    version.select_option("1")
+    expect(article.get_by_text("clarity.mean")).to_be_visible(timeout=SLOW)
+    article.get_by_role("button", name="Take down…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Take version 1 down").click()
+    expect(article.get_by_text("clarity.median")).to_be_visible(timeout=SLOW)
+    expect(version).to_have_count(0)
+    panel.get_by_role("button", name="All notebooks").click()
+    search = panel.get_by_role("searchbox", name="Search in titles")
+    search.fill("glaciers")
+    expect(panel.get_by_text("No shared notebook fits")).to_be_visible(timeout=SLOW)
+    search.fill("turbid")
+    card.get_by_role("button").click(timeout=SLOW)
     article.get_by_role("button", name="Take down…").click()
     page.get_by_role("dialog").get_by_role("button", name="Take down").click()
+    panel.get_by_role("button", name="Show all").click(timeout=SLOW)
     expect(panel.get_by_text("Nothing is shared yet")).to_be_visible(timeout=SLOW)

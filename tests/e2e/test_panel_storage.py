@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -58,6 +59,8 @@ def test_file_is_uploaded_shown_linked_and_deleted(
     panel.get_by_role("tab", name="Storage").click()
     home = panel.get_by_role("listitem").filter(has_text="Your own folder").first
     expect(home.get_by_text("read and write")).to_be_visible(timeout=SLOW)
+    # Whether it is mounted is told, and that depends on the machine.
+    expect(home.get_by_text(re.compile("^(in the file system|not mounted)$"))).to_be_visible()
     home.get_by_role("button", name="Count what is in").click()
     expect(home.get_by_text("objects")).to_be_visible(timeout=SLOW)
     for theme in ("dark", "light"):
@@ -68,7 +71,21 @@ def test_file_is_uploaded_shown_linked_and_deleted(
     expect(panel.get_by_role("button", name="Upload…")).to_be_enabled(timeout=SLOW)
     panel.get_by_label("Files to upload").set_input_files(depth)
     expect(panel.get_by_text("1 file was uploaded")).to_be_visible(timeout=2 * SLOW)
-    panel.get_by_role("option").filter(has_text=depth.name).click()
+    note = {"name": "note.txt", "mimeType": "text/plain", "buffer": b"First."}
+    panel.get_by_label("Files to upload").set_input_files([note])
+    expect(panel.get_by_text("2 files were uploaded")).to_be_visible(timeout=SLOW)
+    panel.get_by_label("Files to upload").set_input_files([note | {"buffer": b"Second."}])
+    uploads = panel.get_by_role("region", name="Uploads")
+    expect(uploads.get_by_text("There is a file of this name already.")).to_be_visible(timeout=SLOW)
+    uploads.get_by_role("button", name="Replace note.txt").click()
+    expect(panel.get_by_text("3 files were uploaded")).to_be_visible(timeout=SLOW)
+    uploads.get_by_role("button", name="Clear what is done").click()
+    files = panel.get_by_role("listbox", name="What is in this folder").get_by_role("option")
+    expect(files.filter(has_text="note.txt").filter(has_text="7 B")).to_be_visible(timeout=SLOW)
+    panel.get_by_role("searchbox", name="Filter by name").fill("LAKE")
+    expect(files).to_have_count(1)
+    files.click()
+    panel.get_by_role("searchbox", name="Filter by name").fill("")
     panel.get_by_role("button", name="Show on map").click()
     expect(panel.locator(".leaflet-rasters-pane img.leaflet-tile-loaded").first).to_be_visible(
         timeout=2 * SLOW

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from cscale_hub.local.archive import simulate
 from cscale_hub.local.lifecycle import Federation, FederationError
 from cscale_hub.local.slurm.packages import missing_packages
 from tests.e2e.processes import mounts_below, processes_of
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -68,13 +68,12 @@ def test_killed_service_comes_back_with_its_data(
 ) -> None:
     before = states(own)[name]
     os.kill(before.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while True:
-        now = states(own)[name]
-        if now.healthy and now.pid != before.pid:
-            break
-        assert time.monotonic() < deadline, f"{name} did not come back: {now.detail}"
-        time.sleep(0.5)
+    until(
+        lambda: states(own)[name],
+        f"another {name}",
+        fits=lambda now: now.healthy and now.pid != before.pid,
+        pause=0.5,
+    )
     workspace = session.workspace
     found = workspace.search(ids=[item["id"] for item in staged], providers=["catalogue"])
     assert {item["id"] for item in found["items"]} == {item["id"] for item in staged}
@@ -88,14 +87,12 @@ def test_killed_user_server_starts_again_with_its_jobs(
     jobs = {job.id for job in session.workspace.jobs}
     assert jobs
     session.stop_server()
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            session.start_server(print)
-            break
-        except Exception:
-            assert time.monotonic() < deadline
-            time.sleep(1)
+
+    def started() -> bool:
+        session.start_server(print)
+        return True
+
+    until(started, "a new server", despite=Exception, pause=1)
     assert {job.id for job in session.workspace.jobs} >= jobs
 
 
@@ -107,10 +104,13 @@ def test_killed_hub_takes_everything_with_it_and_the_next_start_goes_on(
     launcher = json.loads((own.layout.programs / "hub.state.json").read_text())["launcher"]
     os.kill(launcher, signal.SIGKILL)
     os.kill(hub.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while processes_of(own.data):
-        assert time.monotonic() < deadline, processes_of(own.data)
-        time.sleep(0.5)
+    until(
+        lambda: processes_of(own.data),
+        "the end of every process",
+        30,
+        fits=lambda left: not left,
+        pause=0.5,
+    )
     own.stop()
     assert mounts_below(own.data) == []
     taken = own.ports["catalogue"]

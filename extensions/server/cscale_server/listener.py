@@ -25,7 +25,7 @@ import secrets
 import socket
 from logging import Logger, getLogger
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -34,20 +34,11 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from cscale_core.errors import CScaleError, InvalidInput, LoginRequired
+from cscale_core.identity.tokens import CredentialSource
 from cscale_core.site import Site
 from cscale_server import problems
 
 LOOPBACK = "127.0.0.1"
-
-
-class CredentialSource(Protocol):
-    """Where credentials come from: the hub's broker, or a stand-in in tests."""
-
-    async def token(self, audience: str) -> str:
-        """An access token for one audience."""
-
-    async def s3_credentials(self) -> dict[str, Any]:
-        """S3 credentials in the AWS container format."""
 
 
 class NoBroker:
@@ -140,6 +131,7 @@ class LoopbackListener:
     :param source: where credentials come from.
     :param folder: a folder of this server for the token file; made with mode 0700.
     :param kept: file that remembers the port from one server to the next; None: any port.
+    :param agreed: port and token file that what runs beside this server was told; None: free.
     """
 
     def __init__(
@@ -149,13 +141,15 @@ class LoopbackListener:
         log: Logger | None = None,
         *,
         kept: Path | None = None,
+        agreed: tuple[int, Path] | None = None,
     ) -> None:
         self.source = source
         self.log = log or getLogger(__name__)
         self.secret = secrets.token_urlsafe(32)
         self.port = 0
-        self._folder = folder
-        self._kept = kept
+        self._agreed = agreed
+        self._folder = agreed[1].parent if agreed else folder
+        self._kept = None if agreed else kept
         self._trouble = ""
         self._sockets: list[socket.socket] = []
         self._server: HTTPServer | None = None
@@ -168,6 +162,8 @@ class LoopbackListener:
     @property
     def token_file(self) -> Path:
         """The file with the secret. Of two machines that share the folder each has its own."""
+        if self._agreed:
+            return self._agreed[1]
         return self._folder / f"loopback-{socket.gethostname()}-{self.port}.token"
 
     def bind(self) -> None:
@@ -178,7 +174,11 @@ class LoopbackListener:
         last = self._last_port()
         try:
             self._sockets = bind_sockets(last, LOOPBACK)
-        except OSError:
+        except OSError as error:
+            if self._agreed:
+                raise OSError(
+                    error.errno, f"Port {last}, which was agreed on for credentials, is taken"
+                ) from error
             # Another server of this user has it, or a stranger.
             self._sockets = bind_sockets(0, LOOPBACK)
         self.port = self._sockets[0].getsockname()[1]
@@ -193,6 +193,8 @@ class LoopbackListener:
             file.write(self.secret)
 
     def _last_port(self) -> int:
+        if self._agreed:
+            return self._agreed[0]
         if self._kept is None:
             return 0
         try:

@@ -28,6 +28,8 @@ export interface Host {
   preferences: Store<Preferences>;
   /** Put code into the notebook that is open; null where there are no notebooks. */
   insertCode: ((cell: CodeCell) => Promise<void>) | null;
+  /** The address that opens a search for whoever follows it, made of what `packed` gives; null: there is none. */
+  searchLink: ((packed: string) => string) | null;
   /** Open a file or folder of the server; null where nothing can. */
   openPath: ((path: string) => Promise<void>) | null;
   /** Tell a person who may be looking elsewhere; null: within the panel is all there is. */

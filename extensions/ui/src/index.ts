@@ -5,5 +5,6 @@
 
 export { mount, type MountOptions, type Panel } from "./mount";
 export { sessionFor, type Session } from "./state/session";
+export { openSearch } from "./views/catalogue/search-link";
 export { openJob } from "./views/jobs/ui-state";
 export { default } from "./widget";

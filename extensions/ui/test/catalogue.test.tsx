@@ -4,6 +4,7 @@ import { beforeEach, describe, expect, it, vi } from "vitest";
 import { Shell } from "../src/shell/Shell";
 import { createStore } from "../src/state/store";
 import { catalogue } from "../src/views/catalogue";
+import { openSearch, packSearch } from "../src/views/catalogue/search-link";
 import { seriousViolations } from "./axe";
 import { maps, type FakeMap } from "./fake-map";
 import { FakeServer, problem, stream, type Asked } from "./fake-server";
@@ -220,7 +221,14 @@ describe("results", () => {
     screen.getByRole("listbox", { name: "Results" }).focus();
     await user.keyboard("{ArrowDown}{ArrowDown} ");
     expect(session.selection.get()).toEqual(["a|s2|TWO"]);
-    expect(await screen.findByText("1 selected")).toBeTruthy();
+    await user.keyboard("{Shift>}{ArrowUp}{/Shift}");
+    expect(session.selection.get()).toEqual(["a|s2|TWO", "a|s2|ONE_SCENE_OF_JUNE"]);
+    await user.keyboard("{Home} {End}{Shift>} {/Shift}");
+    expect(session.selection.get()).toEqual(["a|s2|TWO", "a|s2|ONE_SCENE_OF_JUNE"]);
+    await act(() => session.selection.set([]));
+    await user.keyboard("{Control>}a{/Control}");
+    expect(session.selection.get()).toHaveLength(2);
+    expect(await screen.findByText("2 selected")).toBeTruthy();
     await user.keyboard("{Home}{Enter}");
     expect(await screen.findByRole("article", { name: "ONE_SCENE_OF_JUNE" })).toBeTruthy();
   });
@@ -244,6 +252,25 @@ describe("results", () => {
     await act(() => theMap().events.hovered(null));
     await user.keyboard(" ");
     expect(session.selection.get()).toEqual(["a|s2|TWO"]);
+  });
+
+  it("are selected with all between, by a click with Shift", async () => {
+    const user = userEvent.setup();
+    const three = ["ONE", "TWO", "THREE"].map((id, index) => slim("a", id, `2024-06-0${3 - index}`));
+    const server = federation().on("POST catalog/search", lines({ type: "items", provider: "a", items: three }, page([0, 1, 2], [report("a")])));
+    const session = await show(shell(), server);
+    await search(user);
+    await screen.findByText("3 items, that is all");
+    const [first, , third] = screen.getAllByRole("option");
+    await user.click(first?.querySelector("[data-tick]") as HTMLElement);
+    expect(session.selection.get()).toEqual(["a|s2|ONE"]);
+    expect(screen.queryByRole("article")).toBeNull();
+    await user.keyboard("{Shift>}");
+    await user.click(third as HTMLElement);
+    await user.keyboard("{/Shift}");
+    expect(session.selection.get()).toEqual(["a|s2|ONE", "a|s2|TWO", "a|s2|THREE"]);
+    expect(screen.queryByRole("article")).toBeNull();
+    expect(screen.getByRole("listbox", { name: "Results" })).toBe(document.activeElement);
   });
 
   it("name archives and collections as these call themselves", async () => {
@@ -367,6 +394,52 @@ describe("what is kept", () => {
     await user.click(await screen.findByRole("button", { name: /^June/ }));
     await waitFor(() => expect(server.of("POST catalog/search")).toHaveLength(1));
     expect(server.of("POST catalog/search")[0]?.body).toMatchObject({ datetime: "2024-06-01T00:00:00Z/2024-06-30T23:59:59Z" });
+  });
+});
+
+describe("a link", () => {
+  const told = { name: "Ω June", query: { bbox: [14, 46, 15, 47], datetime: "2024-06-01T00:00:00Z/2024-06-30T23:59:59Z", collections: ["a|s2"], max_cloud_cover: 20, filter: { op: "=", args: [{ property: "platform" }, HOSTILE] }, limit: 7 } } as unknown as Parameters<typeof packSearch>[0];
+
+  it("opens the search that it was made of", async () => {
+    const server = federation().on("POST catalog/search", lines(page([], [report("a")])));
+    const session = await show(shell(), server);
+    const packed = packSearch(told) as string;
+    expect(packed).toMatch(/^[\w-]+$/);
+    await act(() => openSearch(session, packed));
+    expect(await screen.findByText("Nothing was found")).toBeTruthy();
+    expect(server.of("POST catalog/search")[0]?.body).toEqual({ ...told.query, limit: 200, cursor: "" });
+    expect(await screen.findByText(/“Ω June”, from a link/)).toBeTruthy();
+  });
+
+  it("is copied of a search that is kept, unless that is too long", async () => {
+    const user = userEvent.setup();
+    const kept = { ...told, id: "s1", revision: 1, created: "", updated: "", view: {} };
+    const ring = Array.from({ length: 200 }, (_, n) => [Math.cos(n / 32), Math.sin(n / 32)]);
+    const large = { ...kept, id: "s2", name: "Large", query: { intersects: { type: "Polygon", coordinates: [[...ring, ring[0]]] } } };
+    const server = federation().on("GET saved/searches", { searches: [kept, large] });
+    await show(shell(), server, { searchLink: (packed) => `https://hub.example/?s=${packed}` });
+    await user.click(screen.getByRole("tab", { name: "Saved" }));
+    await user.click(await screen.findByRole("button", { name: "More with Ω June" }));
+    await user.click(screen.getByRole("menuitem", { name: "Copy a link" }));
+    expect(await screen.findByText(/follows the link/)).toBeTruthy();
+    expect(await navigator.clipboard.readText()).toBe(`https://hub.example/?s=${packSearch(told)}`);
+    await user.click(screen.getByRole("button", { name: "More with Large" }));
+    await user.click(screen.getByRole("menuitem", { name: "Copy a link" }));
+    expect(await screen.findByText(/too long for a link/)).toBeTruthy();
+  });
+
+  it.each([
+    ["cut", (packSearch(told) as string).slice(0, 40)],
+    ["empty", ""],
+    ["no JSON", btoa("<script>")],
+    ["of another kind", btoa(JSON.stringify({ name: "x", query: 5 }))],
+    ["with other types in it", btoa(JSON.stringify({ name: "x", query: { collections: { length: 1 }, datetime: [] } }))],
+  ])("that is %s changes nothing", async (_, packed) => {
+    const session = await show(shell(), federation());
+    await act(() => session.datetime.set("2024-06-01T00:00:00Z/.."));
+    await act(() => openSearch(session, packed));
+    expect(await screen.findByText(/holds no search that can be read/)).toBeTruthy();
+    expect(session.datetime.get()).toBe("2024-06-01T00:00:00Z/..");
   });
 });
 

@@ -229,5 +229,6 @@ describe("results", () => {
     const line = (datetime: string | null, value: number | null) => ({ type: "value" as const, layer: "l", title: "t", datetime, values: [{ name: "ndvi", value, unit: "" }] });
     const [series] = seriesOf([line("2024-02-01T00:00:00Z", 2), line("2024-01-01T00:00:00Z", 1), line(null, 3), line("2024-03-01T00:00:00Z", null)]);
     expect(series?.points.map(({ value }) => value)).toEqual([1, 2]);
+    expect(series?.undated).toEqual([3]);
   });
 });

@@ -1,4 +1,4 @@
-import { act, configure, screen, waitFor, within } from "@testing-library/preact";
+import { act, screen, waitFor, within } from "@testing-library/preact";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { Shell } from "../src/shell/Shell";
@@ -12,7 +12,6 @@ import { show } from "./render";
 
 vi.mock("../src/map/leaflet-map", () => import("./fake-map"));
 
-configure({ asyncUtilTimeout: 10_000 }); // other programs load the machine
 
 const HOSTILE = '<img src=x onerror="globalThis.hit=true"><script>globalThis.hit=true</script>';
 const shell = () => <Shell views={[jobs]} at={createStore("jobs")} />;
@@ -179,7 +178,7 @@ describe("results", () => {
     expect(await screen.findByRole("img", { name: /index from 2020-01-01 to 2021-01-01/ })).toBeTruthy();
     expect(fake.of("POST layers/series")[0]?.body).toMatchObject({ layers: ["job|done|r"], longitude: 2, latitude: 3 });
     await user.click(screen.getByRole("button", { name: "Download map" }));
-    await waitFor(() => expect(fake.of("POST storage/links")[0]?.body).toEqual({ bucket: "b", key: "k.tif" }));
+    await waitFor(() => expect(fake.of("POST storage/links")[0]?.body).toEqual({ bucket: "b", key: "k.tif", download: true }));
     await user.click(screen.getByRole("button", { name: "Copy a link to map for a colleague" }));
     expect(await screen.findByText(/A link for anyone who has it is copied/)).toBeTruthy();
     expect(await navigator.clipboard.readText()).toBe("https://s3.example/k.tif?signed");
@@ -243,6 +242,35 @@ describe("a new job", () => {
     expect(await seriousViolations()).toEqual([]);
   });
 
+  it("runs where the hub's login is used, or where somebody signs in by a code", async () => {
+    const user = userEvent.setup();
+    const pending = { login: { backend: "b", state: "pending", verification_uri: "https://login.example/device", verification_uri_complete: "javascript:alert(1)", user_code: "ABCD-EFGH", problem: "" } };
+    let begun = false;
+    const fake = server()
+      .on("GET jobs/backends", { backends: [place("openeo", "a", { logins: ["hub"] }), place("openeo", "b", { logins: ["oidc"] })] })
+      .on("GET jobs/backends/a/processes", { processes: [] })
+      .on("GET jobs/backends/b/processes", () => (begun ? Response.json({ processes: [{ id: "mine", summary: "", own: true }] }) : problem(401, { message: "There is no login.", hint: "" })))
+      .on("GET jobs/backends/b/login", () => Response.json(begun ? pending : { login: null }))
+      .on("POST jobs/backends/b/login", problem(502, { message: "It does not answer.", hint: "" }));
+    await show(shell(), fake);
+    await user.click((await screen.findAllByRole("button", { name: "New job" }))[0]!);
+    await user.click(await screen.findByRole("tab", { name: "Process graph" }));
+    expect(await screen.findByText("Your login at the hub is used there.")).toBeTruthy();
+    await user.click(screen.getByRole("radio", { name: /Place b/ }));
+    expect(await screen.findByText(/There is no login/)).toBeTruthy();
+    await user.click(screen.getByRole("button", { name: "Sign in…" }));
+    await user.click(await screen.findByRole("button", { name: "Begin to sign in" }));
+    expect(await screen.findByText("It does not answer.")).toBeTruthy();
+    begun = true;
+    fake.on("POST jobs/backends/b/login", pending.login);
+    await user.click(screen.getByRole("button", { name: "Try again" }));
+    expect(await screen.findByText("ABCD-EFGH")).toBeTruthy();
+    expect(screen.queryByRole("link")).toBeNull();
+    expect(await seriousViolations()).toEqual([]);
+    await user.click(screen.getAllByRole("button", { name: "Close" }).at(-1)!);
+    expect(await screen.findByRole("combobox", { name: "A process that you keep there" })).toBeTruthy();
+  });
+
   it("is a Spark application, whose pods are told", async () => {
     const user = userEvent.setup();
     const fake = server().on("POST jobs", problem(422, { message: "The script is not there.", hint: "Check its path." }));
@@ -252,7 +280,7 @@ describe("a new job", () => {
     await user.type(screen.getByRole("textbox", { name: "Script" }), "s3://b/main.py");
     await user.type(screen.getByRole("textbox", { name: /Python packages/ }), "xarray>=2024");
     await user.click(await screen.findByRole("radio", { name: /small/ }));
-    expect(screen.getByText(/1 × executor: 1 processor, 2867m memory/)).toBeTruthy();
+    expect(screen.getByText(/1 × executor: 1 processor, 2.8 GiB memory/)).toBeTruthy();
     await user.click(screen.getByRole("button", { name: "Start the job" }));
     expect(await screen.findByText("Check its path.")).toBeTruthy();
     expect(fake.of("POST jobs")[0]?.body).toEqual({

@@ -16,6 +16,7 @@ export function fakeHost(changes: Partial<Host> = {}): Host {
     keeper: browserKeeper("test"),
     preferences: createStore(DEFAULT_PREFERENCES),
     insertCode: null,
+    searchLink: null,
     openPath: null,
     notify: null,
     ...changes,

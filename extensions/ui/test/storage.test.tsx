@@ -136,10 +136,17 @@ describe("a folder", () => {
 
   it("goes on where a page ends", async () => {
     const user = userEvent.setup();
-    const server = store().on("GET storage/objects", ({ query }: Asked) => (query.after ? folder({ folders: [], objects: [object("home/ada/z.txt")] }) : folder({ next: "mark" })));
+    let fails = true;
+    const server = store().on("GET storage/objects", ({ query }: Asked) =>
+      !query.after ? folder({ next: "mark" }) : fails ? problem(503, { message: "The object store does not answer.", retryable: true }) : folder({ folders: [], objects: [object("home/ada/z.txt")] }),
+    );
     await show(shell(), server);
     await open(user);
     await user.click(await screen.findByRole("button", { name: "Show more" }));
+    await screen.findByText("The object store does not answer.");
+    expect(screen.getByText("notes.txt")).toBeTruthy();
+    fails = false;
+    await user.click(screen.getByRole("button", { name: "Try again" }));
     expect(await screen.findByText("z.txt")).toBeTruthy();
     expect(screen.getByText("notes.txt")).toBeTruthy();
     expect(screen.queryByRole("button", { name: "Show more" })).toBeNull();

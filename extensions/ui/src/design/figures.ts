@@ -8,6 +8,14 @@ export function bytes(size: number): string {
   return `${unit && value < 100 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
 }
 
+/** An amount of memory as Spark writes it, such as 2867m or 8g. */
+export function memory(amount: string): string {
+  const [, digits = "", unit] = /^(\d+)([mg])$/.exec(amount) ?? [];
+  if (!digits) return amount;
+  const mebibytes = Number(digits) * (unit === "g" ? 1024 : 1);
+  return mebibytes < 1024 ? `${mebibytes} MiB` : `${Number((mebibytes / 1024).toFixed(1))} GiB`;
+}
+
 /** A moment by the clock of who looks at it; empty where there is none. */
 export function moment(time: string | null | undefined): string {
   const read = new Date(time ?? "");

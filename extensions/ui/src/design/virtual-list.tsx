@@ -1,11 +1,13 @@
 /**
  * A list of any length whose rows are all of one height: only those that are seen are in the page.
  *
- * Arrows, Page Up and Down, Home and End move through it; Enter opens, Space selects.
+ * Arrows, Page Up and Down, Home and End move through it; Enter opens, Space selects. Where several can
+ * be selected, Shift with Space, a click or an arrow selects all from the one that was selected last, as
+ * ARIA's listbox pattern has it, and Ctrl+A selects all there is.
  */
 
 import type { ComponentChildren } from "preact";
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { usePageId } from "./page-id";
 
 interface VirtualListProps<T> {
@@ -20,7 +22,10 @@ interface VirtualListProps<T> {
   onActive: (key: string) => void;
   onOpen: (item: T) => void;
   onToggle?: (item: T) => void;
+  /** Select these, too. */
+  onSelect?: (items: readonly T[]) => void;
   isSelected?: (item: T) => boolean;
+  /** What is in a row; a click on an element in it with `data-tick` selects instead of opening. */
   row: (item: T) => ComponentChildren;
   onHover?: (item: T | null) => void;
   /** Below the last row. */
@@ -30,14 +35,17 @@ interface VirtualListProps<T> {
 const BEYOND = 6;
 
 export function VirtualList<T>(props: VirtualListProps<T>) {
-  const { label, items, rowHeight, keyOf, active, reveal, onActive, onOpen, onToggle, isSelected, row, onHover, after } = props;
+  const { label, items, rowHeight, keyOf, active, reveal, onActive, onOpen, onToggle, onSelect, isSelected, row, onHover, after } = props;
   const box = useRef<HTMLDivElement>(null);
   const rows = usePageId();
   const [seen, setSeen] = useState({ top: 0, height: 600 });
   // The keyboard goes on where it was when the pointer leaves.
   const stood = useRef(active);
   if (active !== null) stood.current = active;
-  const at = stood.current === null ? -1 : items.findIndex((item) => keyOf(item) === stood.current);
+  const placeOf = (wanted: string | null) => (wanted === null ? -1 : items.findIndex((item) => keyOf(item) === wanted));
+  const at = placeOf(stood.current);
+  /** From where a range is selected: the one that was selected last. */
+  const anchor = useRef<string | null>(null);
 
   useLayoutEffect(() => {
     const element = box.current;
@@ -47,6 +55,16 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
     const watcher = new ResizeObserver(measure);
     watcher.observe(element);
     return () => watcher.disconnect();
+  }, []);
+
+  // Rows that move below a pointer that rests are not pointed at: the keyboard is at another one.
+  const pointer = useRef({ x: NaN, y: NaN, moved: false });
+  useEffect(() => {
+    const follow = ({ screenX: x, screenY: y }: MouseEvent) => {
+      pointer.current = { x, y, moved: x !== pointer.current.x || y !== pointer.current.y };
+    };
+    document.addEventListener("mousemove", follow, true);
+    return () => document.removeEventListener("mousemove", follow, true);
   }, []);
 
   const bring = (index: number) => {
@@ -59,21 +77,36 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
     }
   };
   useLayoutEffect(() => {
-    if (reveal) bring(items.findIndex((item) => keyOf(item) === reveal));
+    if (reveal) bring(placeOf(reveal));
   }, [reveal]);
+
+  const toggle = (item: T) => {
+    anchor.current = keyOf(item);
+    onToggle?.(item);
+  };
+  const selectTo = (index: number) => {
+    if (placeOf(anchor.current) < 0) anchor.current = items[at] ? keyOf(items[at]) : null;
+    const from = placeOf(anchor.current);
+    const [first, last] = from < 0 ? [index, index] : [Math.min(from, index), Math.max(from, index)];
+    onSelect?.(items.slice(first, last + 1));
+  };
 
   const keys = (event: KeyboardEvent) => {
     if (event.target !== event.currentTarget) return;
+    const several = event.shiftKey && onSelect;
     const page = Math.max(1, Math.floor(seen.height / rowHeight) - 1);
     const step = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -items.length, End: items.length }[event.key];
     const item = items[at];
     if (step !== undefined) {
       const index = Math.max(0, Math.min(items.length - 1, at < 0 ? 0 : at + step));
       const to = items[index];
+      if (to && several) selectTo(index);
       if (to) onActive(keyOf(to));
       bring(index);
     } else if (event.key === "Enter" && item) onOpen(item);
-    else if (event.key === " " && item) onToggle?.(item);
+    else if (event.key === " " && item && several) selectTo(at);
+    else if (event.key === " " && item) toggle(item);
+    else if (event.key === "a" && (event.ctrlKey || event.metaKey) && onSelect) onSelect(items);
     else return;
     event.preventDefault();
   };
@@ -99,6 +132,11 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
         style={{ height: `${items.length * rowHeight}px` }}
         onKeyDown={keys}
         onMouseLeave={() => onHover?.(null)}
+        onMouseDown={(event) => {
+          if (!event.shiftKey || !onSelect) return;
+          event.preventDefault(); // text would be selected, too
+          event.currentTarget.focus({ preventScroll: true });
+        }}
       >
         {items.slice(first, last).map((item, index) => {
           const key = keyOf(item);
@@ -112,11 +150,13 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
               aria-posinset={first + index + 1}
               class={key === active ? "cs-row cs-row-active" : "cs-row"}
               style={{ top: `${(first + index) * rowHeight}px`, height: `${rowHeight}px` }}
-              onMouseEnter={() => onHover?.(item)}
+              onMouseMove={() => pointer.current.moved && key !== active && onHover?.(item)}
               onClick={(event) => {
-                onActive(key);
-                if ((event.ctrlKey || event.metaKey) && onToggle) onToggle(item);
+                const ticked = (event.target as Element).closest("[data-tick]") !== null;
+                if (event.shiftKey && onSelect) selectTo(first + index);
+                else if (onToggle && (ticked || event.ctrlKey || event.metaKey)) toggle(item);
                 else onOpen(item);
+                onActive(key);
               }}
             >
               {row(item)}

@@ -1,13 +1,12 @@
 /** Before something is brought into a bucket: what, how large, where to. */
 
 import { useMemo, useRef, useState } from "preact/hooks";
-import { asProblem, type ApiProblem } from "../api/problem";
 import { Button, Checkbox, SelectField, TextField } from "../design/controls";
 import { Dialog } from "../design/dialog";
 import { Note, ProblemNote, Waiting } from "../design/feedback";
 import { bytes } from "../design/figures";
 import { useTranslation } from "../i18n";
-import { useAsked, useSession } from "../state/hooks";
+import { useAsked, useSending, useSession } from "../state/hooks";
 import { useHasView } from "../views/view";
 import { itemText, type Item } from "./item";
 import { StageEstimate } from "./StageEstimate";
@@ -44,8 +43,7 @@ export function StageDialog({ refs, onClose }: { refs: readonly string[]; onClos
   const [title, setTitle] = useState("");
   const [register, setRegister] = useState(true);
   const [chosen, setChosen] = useState<readonly string[] | null>(null);
-  const [problem, setProblem] = useState<ApiProblem | null>(null);
-  const [sending, setSending] = useState(false);
+  const { sending, problem, send } = useSending();
   // The same key however often the button is pressed: the server makes one job.
   const key = useRef(crypto.randomUUID());
 
@@ -75,22 +73,15 @@ export function StageDialog({ refs, onClose }: { refs: readonly string[]; onClos
     key.current = crypto.randomUUID();
   };
 
-  const start = async () => {
-    setSending(true);
-    setProblem(null);
-    try {
+  const start = () =>
+    send(async () => {
       const body = { refs: [...refs], assets: chosen ? [...chosen] : null, vo: place?.vo ?? "", title, register };
       await api.post("/stage", { body, headers: { "Idempotency-Key": key.current } });
       session.say(trans._n("%1 item is being staged.", "%1 items are being staged.", refs.length), "success");
       void session.jobs.refresh();
       if (hasStaging) session.goTo("staging");
       onClose();
-    } catch (thrown) {
-      setProblem(asProblem(thrown));
-    } finally {
-      setSending(false);
-    }
-  };
+    });
 
   return (
     <Dialog

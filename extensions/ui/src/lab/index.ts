@@ -1,6 +1,6 @@
 /**
  * The panel in JupyterLab: a view in the left side bar and one in the main area, a card in the
- * launcher, commands, settings, and word of jobs that have ended. Notebook 7, whose main area is one
+ * launcher, commands, settings, searches that are followed by a link, and word of jobs that have ended. Notebook 7, whose main area is one
  * document, has the side bar; Voila, which loads this, too, has only the panels of its cells.
  *
  * What is here is loaded when JupyterLab starts, so it is small; the panel itself follows when it
@@ -25,6 +25,7 @@ import { codeInserter } from "./insert-code";
 import { panelModule } from "./panel-module";
 import { PanelWidget } from "./panel-widget";
 import { readPreferences } from "./preferences";
+import { searchAddress, takeSearch } from "./search-address";
 import { labTransport } from "./transport";
 
 const PLUGIN = "cscale-panel:panel";
@@ -70,6 +71,7 @@ function activate(
     keeper: labShell ? keeperOf(state) : browserKeeper(transport.server),
     preferences,
     insertCode: notebooks ? codeInserter(app, notebooks) : null,
+    searchLink: labShell ? searchAddress : null,
     get openPath() {
       return pathOpener(app); // its commands come with plugins that may be activated after this
     },
@@ -133,6 +135,14 @@ function activate(
   launcher?.add({ command: OPEN, category: trans.__("C-SCALE"), rank: 0 });
   void restorer?.restore(tracker, { command: OPEN, name: () => "main" });
 
+  const search = labShell && takeSearch();
+  if (search) {
+    void app.restored.then(async () => {
+      await app.commands.execute(OPEN, { view: "catalogue" });
+      const { sessionFor, openSearch } = await panelModule(transport.server);
+      openSearch(await sessionFor(transport, host), search);
+    });
+  }
   tellEndedJobs(transport, trans, (job) => {
     void app.commands.execute(OPEN, { view: "jobs" });
     if (job) void showJob(transport, host, job);

@@ -4,7 +4,8 @@
  * Rectangle: drag, or click twice. Polygon: click each corner, then the first again, or twice, or
  * Enter. With the keyboard the arrows move the map below the cross, and Enter or Space sets a corner
  * there; Backspace takes the last one away; Escape gives up. Editing: corners are dragged, or moved with
- * the arrows and taken away with Delete.
+ * the arrows and taken away with Delete; each change counts at once, Enter ends, and Escape takes all of
+ * them back.
  */
 
 import * as L from "leaflet";
@@ -25,6 +26,10 @@ export class Drawing {
   private readonly cross: HTMLElement;
   private handles: L.Marker[] = [];
   private edited: Area | null = null;
+  /** What the area was before it was edited. */
+  private unedited: Area | null = null;
+  /** Areas told of since then. They come back as the session's area, maybe when corners are further already. */
+  private told = new WeakSet<Area>();
   /** When the pointer ended a drawing, as events tell the time. */
   private ended = -Infinity;
 
@@ -32,7 +37,8 @@ export class Drawing {
     private readonly map: L.Map,
     private readonly words: MapWords,
     private readonly finished: (area: Area | null) => void,
-    private readonly changed: (area: Area) => void,
+    /** A corner is moved; `placed`: it is where it shall be. */
+    private readonly changed: (area: Area, placed: boolean) => void,
   ) {
     this.sketch = L.polygon([], { className: "cs-map-sketch", interactive: false, pane: "area" });
     this.cross = document.createElement("div");
@@ -59,7 +65,10 @@ export class Drawing {
     this.mode = mode;
     const container = this.map.getContainer();
     if (mode === "edit" && area) {
+      this.unedited = area;
+      this.told = new WeakSet();
       this.edit(area);
+      this.focus(this.handles[0]?.getElement());
       return;
     }
     container.classList.toggle("cs-map-drawing", mode !== null);
@@ -67,9 +76,7 @@ export class Drawing {
     if (mode) {
       this.map.doubleClickZoom.disable();
       this.sketch.addTo(this.map);
-      // Not from another panel of the page, which draws the same.
-      const { activeElement } = container.getRootNode() as Document | ShadowRoot;
-      if (container.closest(".cs-panel")?.contains(activeElement)) container.focus({ preventScroll: true });
+      this.focus(container);
     }
     if (mode === "rectangle") this.map.dragging.disable();
   }
@@ -79,6 +86,7 @@ export class Drawing {
     this.corners = [];
     this.pressed = null;
     this.edited = null;
+    this.unedited = null;
     this.sketch.setLatLngs([]).remove();
     this.cross.hidden = true;
     for (const handle of this.handles) handle.remove();
@@ -88,9 +96,23 @@ export class Drawing {
     this.map.doubleClickZoom.enable();
   }
 
+  /** The area has become another while it is edited, such as by another panel of the page. */
+  areaIs(area: Area | null): void {
+    if (this.mode !== "edit" || (area && this.told.has(area)) || JSON.stringify(area) === JSON.stringify(this.edited)) return;
+    if (area) this.again(area);
+    else this.end(null);
+  }
+
   private end(area: Area | null): void {
+    this.focus(this.map.getContainer()); // a corner that has it goes
     this.stop();
     this.finished(area);
+  }
+
+  /** Give the focus to an element, but not from another panel of the page, which draws the same. */
+  private focus(element: HTMLElement | undefined): void {
+    const { activeElement } = this.map.getContainer().getRootNode() as Document | ShadowRoot;
+    if (this.map.getContainer().closest(".cs-panel")?.contains(activeElement)) element?.focus({ preventScroll: true });
   }
 
   // -- with the pointer ---------------------------------------------------------------------------
@@ -138,14 +160,13 @@ export class Drawing {
   private readonly key = (event: KeyboardEvent) => {
     if (!this.mode) return;
     const { key } = event;
-    if (key === "Escape") {
-      if (this.mode === "edit") this.end(this.edited);
-      else this.end(null);
-    } else if (event.target !== this.map.getContainer()) return;
-    else if (this.mode === "edit") {
-      if (key !== "Enter") return;
-      this.end(this.edited);
-    } else if (key === "Enter" || key === " ") {
+    if (this.mode === "edit") {
+      if (key === "Escape" && this.unedited) this.changed(this.unedited, true);
+      else if (key !== "Enter") return;
+      this.end(null);
+    } else if (key === "Escape") this.end(null);
+    else if (event.target !== this.map.getContainer()) return;
+    else if (key === "Enter" || key === " ") {
       const here = this.map.getCenter();
       const last = this.corners.at(-1);
       if (this.mode === "rectangle") {
@@ -226,11 +247,13 @@ export class Drawing {
         [before[0], before[1]] = [nx, ny];
         if (index === 0) list[list.length - 1] = [nx, ny];
       }
-      this.changed(structuredClone(area));
-      if (placed) this.again();
+      this.tell(structuredClone(area), placed);
     };
     marker.on("drag", () => moved(marker.getLatLng(), false));
-    marker.on("dragend", () => moved(marker.getLatLng(), true));
+    marker.on("dragend", () => {
+      moved(marker.getLatLng(), true);
+      this.again(this.edited as Area);
+    });
     marker.getElement()?.addEventListener("keydown", (event: KeyboardEvent) => {
       const steps: Record<string, [number, number]> = {
         ArrowLeft: [-STEP, 0],
@@ -242,20 +265,25 @@ export class Drawing {
       if (step) {
         const to = this.map.latLngToContainerPoint(marker.getLatLng()).add(step);
         marker.setLatLng(this.map.containerPointToLatLng(to));
-        moved(marker.getLatLng(), false);
+        moved(marker.getLatLng(), true);
         this.place();
       } else if (event.key === "Delete" && corners().length > 4 && !isRectangle(this.edited as Area)) {
         const list = corners();
         list.splice(index, 1);
         if (index === 0) list[list.length - 1] = [...(list[0] as number[])];
-        this.changed(structuredClone(this.edited as Area));
-        this.again();
+        this.tell(structuredClone(this.edited as Area), true);
+        this.again(this.edited as Area);
         this.handles[0]?.getElement()?.focus();
       } else return;
       event.preventDefault();
       event.stopPropagation();
     });
     this.handles.push(marker);
+  }
+
+  private tell(area: Area, placed: boolean): void {
+    this.told.add(area);
+    this.changed(area, placed);
   }
 
   /** Put the handles where the corners are. */
@@ -267,8 +295,7 @@ export class Drawing {
     }
   }
 
-  private again(): void {
-    const area = this.edited as Area;
+  private again(area: Area): void {
     for (const handle of this.handles) handle.remove();
     this.handles = [];
     this.edit(area);

@@ -5,6 +5,9 @@ import { API } from "../transport/transport";
 import type { Box } from "./geo";
 import type { Raster } from "./port";
 
+/** The zoom at which a small layer is shown whole. */
+export const CLOSEST = 17;
+
 /**
  * @param layer its name, as `item|…`, `job|…` or `object|…`.
  * @param show id of a rendering; empty: the first.

@@ -72,7 +72,10 @@ class LeafletMap implements MapPort {
       this.map,
       words,
       (drawn) => events.drawn(drawn),
-      (area) => this.setArea(area),
+      (area, placed) => {
+        this.setArea(area);
+        if (placed) events.edited?.(area);
+      },
     );
     this.listen();
   }
@@ -93,13 +96,13 @@ class LeafletMap implements MapPort {
     this.map.setView([center[1], center[0]], zoom);
   }
 
-  fit([west, south, east, north]: Box): void {
+  fit([west, south, east, north]: Box, closest = 13): void {
     this.map.fitBounds(
       [
         [south, west],
         [north, east < west ? east + 360 : east],
       ],
-      { padding: [24, 24], maxZoom: 13 },
+      { padding: [24, 24], maxZoom: closest },
     );
   }
 
@@ -111,6 +114,7 @@ class LeafletMap implements MapPort {
     this.area = area;
     const turned = area ? polygonsOf(area).map((polygon) => polygon.map((ring) => ring.map(([x = 0, y = 0]) => L.latLng(y, x)))) : [];
     this.areaLayer.setLatLngs(turned);
+    this.drawing.areaIs(area);
   }
 
   draw(mode: "rectangle" | "polygon" | "edit" | null): void {

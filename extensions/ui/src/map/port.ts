@@ -43,12 +43,15 @@ export interface MapEvents {
   pointed?: (at: Point | null) => void;
   /** A drawing has come to its end; null: given up. */
   drawn: (area: Area | null) => void;
+  /** A corner of the area was moved or taken away. */
+  edited?: (area: Area) => void;
 }
 
 export interface MapPort {
   readonly bounds: Box;
   setCamera(camera: Camera): void;
-  fit(box: Box): void;
+  /** @param closest the largest zoom that is taken for it */
+  fit(box: Box, closest?: number): void;
   zoom(by: 1 | -1): void;
   /** The area that is searched. */
   setArea(area: Area | null): void;

@@ -45,6 +45,7 @@ function hostOf(model: AnyModel, server: string): Host {
       basemapAttribution: model.get("basemap_attribution"),
     }),
     insertCode: null,
+    searchLink: null,
     openPath: null,
     notify: null,
   };

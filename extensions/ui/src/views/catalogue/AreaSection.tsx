@@ -69,7 +69,7 @@ export function AreaSection() {
             ? trans.__("Drag on the map, or click two corners. With the keyboard: move the map with the arrows, Enter sets a corner. Escape gives up.")
             : drawing === "polygon"
               ? trans.__("Click each corner, then the first one again. With the keyboard: arrows move the map, Space sets a corner, twice ends. Escape gives up.")
-              : trans.__("Drag the corners, or move them with the arrow keys; Delete takes one away. Enter ends.")}
+              : trans.__("Drag the corners, or move them with the arrow keys; Delete takes one away. Enter ends, Escape takes it back.")}
         </p>
       )}
       {dialog && <AreaDialog onClose={() => setDialog(false)} />}

@@ -11,12 +11,14 @@ import { useTranslation } from "../../i18n";
 import { itemText, type AssetEntry } from "../../items/item";
 import { StageDialog } from "../../items/StageDialog";
 import { useAsked, useSession, useStore } from "../../state/hooks";
-import { extentOf, toggleSelected } from "./actions";
+import { useHasView } from "../view";
+import { extentOf, takeIntoJob, toggleSelected } from "./actions";
 import { CodeMenu } from "./CodeMenu";
 import { libraryOf } from "./library";
 import { useNames, type Names } from "./names";
 import { previewsOf } from "./previews";
 import { refParts } from "./refs";
+import { SceneName } from "./SceneName";
 import { Thumbnail } from "./Thumbnail";
 import { catalogueUi } from "./ui-state";
 
@@ -32,6 +34,7 @@ export function ItemDetails({ reference }: { reference: string }) {
   );
   const layer = useAsked([reference], () => previews.info(reference));
   const item = useMemo(() => (value ? itemText(value) : null), [value]);
+  const jobs = useHasView("jobs");
   const selected = useStore(session.selection, (refs) => refs.includes(reference));
   const shown = useStore(previews.list, (list) => list.find(({ ref }) => ref === reference));
   const library = libraryOf(session);
@@ -55,7 +58,9 @@ export function ItemDetails({ reference }: { reference: string }) {
             ui.open.set("");
           }}
         />
-        <h2 title={id}>{id}</h2>
+        <h2>
+          <SceneName id={id} />
+        </h2>
         <IconButton
           icon="star"
           label={favourite ? trans.__("Remove from the favourites") : trans.__("Add to the favourites")}
@@ -83,6 +88,11 @@ export function ItemDetails({ reference }: { reference: string }) {
           <Button icon="stage" onClick={() => setStaging(true)}>
             {trans.__("Stage…")}
           </Button>
+          {jobs && (
+            <Button icon="jobs" onClick={() => takeIntoJob(session, [reference])}>
+              {trans.__("Use in a job")}
+            </Button>
+          )}
           <CodeMenu refs={[reference]} />
         </div>
         <section class="cs-section" aria-label={trans.__("On the map")}>

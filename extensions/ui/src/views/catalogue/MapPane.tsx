@@ -58,6 +58,7 @@ export function MapPane({ shown }: { shown: boolean }) {
       ui.drawing.set(null);
       if (drawn) session.area.set(drawn);
     },
+    edited: (edited) => session.area.set(edited),
   });
 
   useEffect(() => {

@@ -8,16 +8,16 @@ import { Menu } from "../../design/menu";
 import { VirtualList } from "../../design/virtual-list";
 import { useTranslation } from "../../i18n";
 import { useSession, useStore } from "../../state/hooks";
-import { extentOf, inWindow, runSearch, toggleSelected } from "./actions";
+import { extentOf, inWindow, runSearch, select, toggleSelected } from "./actions";
 import { useNames, type Names } from "./names";
 import { ResultStatus } from "./ResultStatus";
 import { refParts } from "./refs";
+import { SceneName } from "./SceneName";
 import { searchOf, type FoundItem } from "./search";
 import { Thumbnail } from "./Thumbnail";
 import { catalogueUi } from "./ui-state";
 
 const ROW = 68;
-const TAIL = 12; // letters: names of scenes differ at their ends
 
 export function ResultsPane() {
   const trans = useTranslation();
@@ -81,9 +81,7 @@ export function ResultsPane() {
                 kind="quiet"
                 aria-pressed={all}
                 onClick={() =>
-                  session.selection.set((before) =>
-                    all ? before.filter((ref) => !shownRefs.includes(ref)) : [...new Set([...before, ...shownRefs])],
-                  )
+                  all ? session.selection.set((before) => before.filter((ref) => !shownRefs.includes(ref))) : select(session, shownRefs)
                 }
               >
                 {trans.__("All")}
@@ -123,6 +121,7 @@ export function ResultsPane() {
               ui.open.set(ref);
             }}
             onToggle={({ ref }) => toggleSelected(session, ref)}
+            onSelect={(some) => select(session, some.map(({ ref }) => ref))}
             isSelected={({ ref }) => selected.has(ref)}
             onHover={(item) => ui.hovered.set(item?.ref ?? null)}
             row={(item) => <Row item={item} selected={selected.has(item.ref)} names={names} />}
@@ -142,7 +141,6 @@ export function ResultsPane() {
 
 function Row({ item, selected, names }: { item: FoundItem; selected: boolean; names: Names }) {
   const trans = useTranslation();
-  const session = useSession();
   const { id, collection } = refParts(item.ref);
   const { datetime, cloud_cover: clouds, mirrors, provider } = item;
   const archive = names.archive(provider);
@@ -150,20 +148,14 @@ function Row({ item, selected, names }: { item: FoundItem; selected: boolean; na
     <div class="cs-result">
       <span
         class={selected ? "cs-tick cs-tick-on" : "cs-tick"}
-        title={trans.__("Select (Space)")}
-        onClick={(event) => {
-          event.stopPropagation();
-          toggleSelected(session, item.ref);
-        }}
+        data-tick
+        title={trans.__("Select (Space); with Shift, all from the one selected last")}
       >
         {selected && <Icon name="check" size={12} />}
       </span>
       <Thumbnail reference={item.ref} />
       <span class="cs-result-text">
-        <span class="cs-result-id" title={id}>
-          <span class="cs-cut">{id.slice(0, -TAIL)}</span>
-          <span>{id.slice(-TAIL)}</span>
-        </span>
+        <SceneName id={id} />
         <span class="cs-result-facts">
           <span class="cs-cut">{datetime ? datetime.slice(0, 16).replace("T", " ") : trans.__("no date")}</span>
           {clouds !== null && clouds !== undefined && (
@@ -176,7 +168,7 @@ function Row({ item, selected, names }: { item: FoundItem; selected: boolean; na
           <span class="cs-cut" title={collection}>
             {names.collection(provider, collection)}
           </span>
-          <span class="cs-cut">{mirrors ? trans._n("%2 and %1 more", "%2 and %1 more", mirrors, archive) : archive}</span>
+          <span class="cs-cut cs-result-archive">{mirrors ? trans._n("%2 and %1 more", "%2 and %1 more", mirrors, archive) : archive}</span>
         </span>
       </span>
     </div>

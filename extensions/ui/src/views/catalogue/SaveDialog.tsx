@@ -1,12 +1,11 @@
 /** A name for a search that is kept. */
 
 import { useEffect, useState } from "preact/hooks";
-import { asProblem, type ApiProblem } from "../../api/problem";
 import { Button, TextField } from "../../design/controls";
 import { Dialog } from "../../design/dialog";
 import { ProblemNote } from "../../design/feedback";
 import { useTranslation } from "../../i18n";
-import { useSession, useStore } from "../../state/hooks";
+import { useSending, useSession, useStore } from "../../state/hooks";
 import { libraryOf } from "./library";
 import { catalogueUi } from "./ui-state";
 
@@ -16,22 +15,17 @@ export function SaveDialog({ onClose }: { onClose: () => void }) {
   const library = libraryOf(session);
   const searches = useStore(library.state, (state) => state.searches);
   const [name, setName] = useState("");
-  const [problem, setProblem] = useState<ApiProblem | null>(null);
-  const [saving, setSaving] = useState(false);
+  const { sending, problem, send } = useSending();
   const known = searches.some((search) => search.name === name.trim());
   useEffect(() => void library.load(), [library]);
   const save = async () => {
-    if (!name.trim() || saving) return;
-    setSaving(true);
-    try {
+    if (!name.trim() || sending) return;
+    await send(async () => {
       await library.save(name.trim());
       session.say(trans.__("%1 is saved.", name.trim()), "success");
       catalogueUi(session).pane.set("saved");
       onClose();
-    } catch (thrown) {
-      setProblem(asProblem(thrown));
-      setSaving(false);
-    }
+    });
   };
   return (
     <Dialog
@@ -40,7 +34,7 @@ export function SaveDialog({ onClose }: { onClose: () => void }) {
       actions={
         <>
           <Button onClick={onClose}>{trans.__("Cancel")}</Button>
-          <Button kind="primary" disabled={!name.trim() || saving} onClick={() => void save()}>
+          <Button kind="primary" disabled={!name.trim() || sending} onClick={() => void save()}>
             {known ? trans.__("Replace") : trans.__("Save")}
           </Button>
         </>

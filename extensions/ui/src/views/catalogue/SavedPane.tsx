@@ -15,6 +15,7 @@ import { daysOf } from "./interval";
 import { fillIn, formOf, libraryOf, shared } from "./library";
 import { useNames, type Names } from "./names";
 import { refParts } from "./refs";
+import { packSearch } from "./search-link";
 import { SharedDialog } from "./SharedDialog";
 import { Thumbnail } from "./Thumbnail";
 import { catalogueUi } from "./ui-state";
@@ -33,10 +34,16 @@ export function SavedPane() {
     const { left } = fillIn(session, search);
     if (left.length) session.say(trans.__("The form has no field for %1 of this search; it was left out.", left.join(", ")));
   };
-  const copy = async (search: SavedSearch) => {
+  const { searchLink } = session.host;
+  const copyLink = (search: SavedSearch) => {
+    const packed = packSearch(search);
+    if (searchLink && packed) void copy(searchLink(packed), trans.__("Copied. Whoever follows the link sees the same search on their own server."));
+    else session.say(trans.__("This search is too long for a link: its area has many corners. Copy it as text."), "error");
+  };
+  const copy = async (text: string, done: string) => {
     try {
-      await navigator.clipboard.writeText(shared(search));
-      session.say(trans.__("Copied. A colleague adds it under Saved, with “Add a shared search”."), "success");
+      await navigator.clipboard.writeText(text);
+      session.say(done, "success");
     } catch {
       session.say(trans.__("The browser did not let it be copied."), "error");
     }
@@ -132,7 +139,12 @@ export function SavedPane() {
                         ui.pane.set("search");
                       },
                     },
-                    { label: trans.__("Copy to share"), icon: "share", run: () => void copy(search) },
+                    ...(searchLink ? [{ label: trans.__("Copy a link"), icon: "share" as const, run: () => copyLink(search) }] : []),
+                    {
+                      label: trans.__("Copy as text"),
+                      icon: "copy",
+                      run: () => void copy(shared(search), trans.__("Copied. A colleague adds it under Saved, with “Add a shared search”.")),
+                    },
                     { label: trans.__("Delete"), icon: "bin", apart: true, run: () => setDeleting(search) },
                   ]}
                 />

@@ -6,6 +6,7 @@ import { useTranslation } from "../../i18n";
 import { StageDialog } from "../../items/StageDialog";
 import { useSession, useStore } from "../../state/hooks";
 import { useHasView } from "../view";
+import { takeIntoJob } from "./actions";
 import { CodeMenu } from "./CodeMenu";
 import { previewsOf } from "./previews";
 
@@ -36,13 +37,7 @@ export function SelectionBar() {
       )}
       <CodeMenu refs={refs} />
       {jobs && (
-        <Button
-          icon="jobs"
-          onClick={() => {
-            session.jobInputs.set({ refs: [...refs], area: session.area.get(), datetime: session.datetime.get() });
-            session.goTo("jobs");
-          }}
-        >
+        <Button icon="jobs" onClick={() => takeIntoJob(session, refs)}>
           {trans.__("Use in a job")}
         </Button>
       )}

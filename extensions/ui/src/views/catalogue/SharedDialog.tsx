@@ -37,7 +37,7 @@ export function SharedDialog({ onClose }: { onClose: () => void }) {
       }
     >
       <TextField
-        label={trans.__("What your colleague copied with “Copy to share”")}
+        label={trans.__("What your colleague copied with “Copy as text”")}
         lines={8}
         value={text}
         problem={problem}

@@ -23,6 +23,17 @@ export function toggleSelected(session: Session, ref: string): void {
   session.selection.set((before) => (before.includes(ref) ? before.filter((other) => other !== ref) : [...before, ref]));
 }
 
+/** Select these items, too. */
+export function select(session: Session, refs: readonly string[]): void {
+  session.selection.set((before) => [...new Set([...before, ...refs])]);
+}
+
+/** Let a new job take these items, with the area and the dates that are filled in. */
+export function takeIntoJob(session: Session, refs: readonly string[]): void {
+  session.jobInputs.set({ refs: [...refs], area: session.area.get(), datetime: session.datetime.get() });
+  session.goTo("jobs");
+}
+
 /** The extent of outlines. */
 export function extentOf(items: readonly Pick<FoundItem, "geometry">[]): Box | null {
   const points: number[][] = [];

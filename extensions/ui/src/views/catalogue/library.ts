@@ -2,7 +2,7 @@
 
 import { asProblem, type ApiProblem } from "../../api/problem";
 import type { Favourite, SavedSearch, SearchContent } from "../../api/schema";
-import { areaBox, parseArea, rectangle, type Box } from "../../map/geo";
+import { areaBox, parseArea } from "../../map/geo";
 import type { Area, Session } from "../../state/session";
 import { isArea } from "../../state/session";
 import { createStore, type Store } from "../../state/store";
@@ -138,7 +138,7 @@ export function formOf(query: Partial<SearchContent["query"]>): { form: Form; ar
   let area: Area | null = null;
   try {
     if (query.intersects) area = parseArea(JSON.stringify(query.intersects));
-    else if (query.bbox && query.bbox.length === 4) area = rectangle(query.bbox as unknown as Box);
+    else if (query.bbox && query.bbox.length === 4) area = parseArea(query.bbox.join(", "));
   } catch {
     left.push("intersects");
   }

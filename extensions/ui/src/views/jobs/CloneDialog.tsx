@@ -1,13 +1,12 @@
 /** A job again, with changes. */
 
 import { useRef, useState } from "preact/hooks";
-import { asProblem, type ApiProblem } from "../../api/problem";
 import type { CloneChanges, Job, JobSummary } from "../../api/schema";
 import { Button, SelectField, TextField } from "../../design/controls";
 import { Dialog } from "../../design/dialog";
 import { Note, ProblemNote, Waiting } from "../../design/feedback";
 import { useTranslation } from "../../i18n";
-import { useAsked, useSession } from "../../state/hooks";
+import { useAsked, useSending, useSession } from "../../state/hooks";
 import { pretty, readObject } from "./json";
 import { openJob } from "./ui-state";
 import { titleOf } from "./words";
@@ -37,8 +36,7 @@ function Form({ job, onClose }: { job: Job; onClose: () => void }) {
   const [backend, setBackend] = useState(spec.backend);
   const [process, setProcess] = useState(before.process);
   const [options, setOptions] = useState(before.options);
-  const [problem, setProblem] = useState<ApiProblem | null>(null);
-  const [sending, setSending] = useState(false);
+  const { sending, problem, send } = useSending();
   const key = useRef({ body: "", key: "" });
   const places = useAsked([session], (signal) => session.api.get("/jobs/backends", { signal }));
   const here = (places.value?.backends ?? []).filter(({ engine }) => engine === spec.engine);
@@ -46,7 +44,7 @@ function Form({ job, onClose }: { job: Job; onClose: () => void }) {
   const readOptions = readObject(options);
   const editable = before.process.length <= LONGEST;
 
-  const send = async () => {
+  const start = async () => {
     if (!readProcess.value || !readOptions.value) return;
     const changes: Partial<CloneChanges> = {};
     if (title !== spec.title) changes.title = title;
@@ -59,19 +57,13 @@ function Form({ job, onClose }: { job: Job; onClose: () => void }) {
     const body = { suggested: false, changes };
     const text = JSON.stringify(body);
     if (key.current.body !== text) key.current = { body: text, key: crypto.randomUUID() };
-    setSending(true);
-    setProblem(null);
-    try {
+    await send(async () => {
       const made = await session.api.post("/jobs/{job_id}/clone", { path: { job_id: job.id }, body: body as never, headers: { "Idempotency-Key": key.current.key } });
       await session.jobs.refresh();
       session.say(trans.__("The new job was submitted."), "success");
       openJob(session, made.id);
       onClose();
-    } catch (thrown) {
-      setProblem(asProblem(thrown));
-    } finally {
-      setSending(false);
-    }
+    });
   };
   return (
     <Dialog
@@ -80,7 +72,7 @@ function Form({ job, onClose }: { job: Job; onClose: () => void }) {
       actions={
         <>
           <Button onClick={onClose}>{trans.__("Close")}</Button>
-          <Button kind="primary" icon="play" disabled={sending || !readProcess.value || !readOptions.value} onClick={() => void send()}>
+          <Button kind="primary" icon="play" disabled={sending || !readProcess.value || !readOptions.value} onClick={() => void start()}>
             {trans.__("Start the new job")}
           </Button>
         </>
@@ -111,7 +103,7 @@ function Form({ job, onClose }: { job: Job; onClose: () => void }) {
       ) : (
         <Note>{trans.__("What it computes is too long to be edited here; it stays as it is.")}</Note>
       )}
-      {problem && <ProblemNote problem={problem} retry={() => void send()} />}
+      {problem && <ProblemNote problem={problem} retry={() => void start()} />}
     </Dialog>
   );
 }

@@ -69,7 +69,7 @@ export function GraphForm() {
   return (
     <>
       <div class="cs-job-body">
-        <PlaceChoice engines={["openeo"]} chosen={place} onChoose={setPlace} />
+        <PlaceChoice engines={["openeo"]} chosen={place} onChoose={setPlace} onSignedIn={processes.retry} />
         <div class="cs-actions">
           <Button icon="paste" onClick={paste}>
             {trans.__("Paste from the clipboard")}

@@ -1,14 +1,13 @@
 /** Where a job runs: the back ends that can be reached, how they are, and signing in there. */
 
-import { useEffect, useState } from "preact/hooks";
-import { asProblem, type ApiProblem } from "../../api/problem";
+import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import type { BackendEntry } from "../../api/schema";
 import { Button, Checkbox } from "../../design/controls";
 import { Dialog } from "../../design/dialog";
 import { Badge, Note, ProblemNote, Waiting } from "../../design/feedback";
 import { OutsideLink, safeHref } from "../../design/link";
 import { useTranslation } from "../../i18n";
-import { useAsked, useSession, useStore } from "../../state/hooks";
+import { useAsked, useSending, useSession, useStore } from "../../state/hooks";
 import { engineName } from "./words";
 
 type Engine = BackendEntry["engine"];
@@ -23,9 +22,11 @@ interface PlaceChoiceProps {
   engines: readonly Engine[];
   chosen: Place | null;
   onChoose: (place: Place) => void;
+  /** Somebody was signing in there: what it says to them may be another now. */
+  onSignedIn?: () => void;
 }
 
-export function PlaceChoice({ engines, chosen, onChoose }: PlaceChoiceProps) {
+export function PlaceChoice({ engines, chosen, onChoose, onSignedIn }: PlaceChoiceProps) {
   const trans = useTranslation();
   const session = useSession();
   const asked = useAsked([session], (signal) => session.api.get("/jobs/backends", { signal }));
@@ -33,7 +34,8 @@ export function PlaceChoice({ engines, chosen, onChoose }: PlaceChoiceProps) {
   const [login, setLogin] = useState<BackendEntry | null>(null);
   const places = (asked.value?.backends ?? []).filter(({ engine, limits = {} }) => engines.includes(engine) && !("connect" in limits));
   const wanted = engines.join(" ");
-  useEffect(() => {
+  // Before anybody can choose: a choice that follows at once stays.
+  useLayoutEffect(() => {
     const there = places.some(({ engine, id }) => engine === chosen?.engine && id === chosen.id);
     const first = places.find(({ online }) => online) ?? places[0];
     if (!there && first) onChoose({ engine: first.engine, id: first.id });
@@ -71,6 +73,7 @@ export function PlaceChoice({ engines, chosen, onChoose }: PlaceChoiceProps) {
                 {trans.__("Your jobs there: %1 waiting, %2 running", waiting, running)}
                 {limits.length > 0 && ` · ${trans.__("at most %1", limits.map(([name, value]) => `${name.replaceAll("_", " ")} ${String(value)}`).join(", "))}`}
               </span>
+              {place.logins.includes("hub") && <span class="cs-hint">{trans.__("Your login at the hub is used there.")}</span>}
               {place.logins.includes("oidc") && (
                 <span>
                   <Button
@@ -93,6 +96,7 @@ export function PlaceChoice({ engines, chosen, onChoose }: PlaceChoiceProps) {
           onClose={() => {
             setLogin(null);
             asked.retry();
+            onSignedIn?.();
           }}
         />
       )}
@@ -113,8 +117,7 @@ function LoginDialog({ place, onClose }: { place: BackendEntry; onClose: () => v
   const { api } = useSession();
   const path = { backend: place.id };
   const [keep, setKeep] = useState(false);
-  const [problem, setProblem] = useState<ApiProblem | null>(null);
-  const [sending, setSending] = useState(false);
+  const { sending, problem, send } = useSending();
   const asked = useAsked([place.id], (signal) => api.get("/jobs/backends/{backend}/login", { path, signal }));
   const login = asked.value?.login ?? null;
   const pending = login?.state === "pending";
@@ -123,18 +126,11 @@ function LoginDialog({ place, onClose }: { place: BackendEntry; onClose: () => v
     const timer = setTimeout(asked.retry, ASK_AGAIN);
     return () => clearTimeout(timer);
   }, [asked.value]);
-  const begin = async () => {
-    setSending(true);
-    setProblem(null);
-    try {
+  const begin = () =>
+    send(async () => {
       await api.post("/jobs/backends/{backend}/login", { path, body: { keep } });
       asked.retry();
-    } catch (thrown) {
-      setProblem(asProblem(thrown));
-    } finally {
-      setSending(false);
-    }
-  };
+    });
   const address = login?.verification_uri_complete || login?.verification_uri;
   return (
     <Dialog
@@ -162,7 +158,7 @@ function LoginDialog({ place, onClose }: { place: BackendEntry; onClose: () => v
       {pending && (
         <>
           <p>
-            {trans.__("Open this page and type the code:")}
+            {safeHref(login?.verification_uri_complete) ? trans.__("Open this page, and go on there if it shows this code:") : trans.__("Open this page and type this code:")}
             <br />
             <OutsideLink address={address}>{safeHref(address) ? login.verification_uri : trans.__("The back end named no page that can be opened.")}</OutsideLink>
           </p>
@@ -172,7 +168,7 @@ function LoginDialog({ place, onClose }: { place: BackendEntry; onClose: () => v
           <Waiting>{trans.__("Waiting for you…")}</Waiting>
         </>
       )}
-      {(problem ?? asked.problem) && <ProblemNote problem={(problem ?? asked.problem) as ApiProblem} retry={asked.retry} />}
+      {problem ? <ProblemNote problem={problem} retry={() => void begin()} /> : asked.problem && <ProblemNote problem={asked.problem} retry={asked.retry} />}
     </Dialog>
   );
 }

@@ -5,7 +5,7 @@ import { asProblem, isAbort } from "../../api/problem";
 import { IconButton } from "../../design/controls";
 import { useTranslation } from "../../i18n";
 import type { Box, Point } from "../../map/geo";
-import { layerRaster } from "../../map/layer-raster";
+import { CLOSEST, layerRaster } from "../../map/layer-raster";
 import type { Raster } from "../../map/port";
 import { useMap } from "../../map/use-map";
 import { useSession } from "../../state/hooks";
@@ -87,7 +87,7 @@ export function ResultsMap({ layers, shown, at, onClick }: ResultsMapProps) {
       map.setRasters(there);
       const first = extent.current === null;
       extent.current = there.at(-1)?.bounds ?? extent.current;
-      if (first && extent.current) map.fit(extent.current);
+      if (first && extent.current) map.fit(extent.current, CLOSEST);
     });
     return () => void (current = false);
   }, [map, layers]);
@@ -119,7 +119,7 @@ export function ResultsMap({ layers, shown, at, onClick }: ResultsMapProps) {
       <div class="cs-map-tools" role="toolbar" aria-label={trans.__("Map")} aria-orientation="vertical">
         <IconButton icon="plus" label={trans.__("Zoom in")} onClick={() => map?.zoom(1)} />
         <IconButton icon="minus" label={trans.__("Zoom out")} onClick={() => map?.zoom(-1)} />
-        <IconButton icon="view" label={trans.__("Show the whole result")} onClick={() => extent.current && map?.fit(extent.current)} />
+        <IconButton icon="view" label={trans.__("Show the whole result")} onClick={() => extent.current && map?.fit(extent.current, CLOSEST)} />
         <IconButton
           icon="target"
           label={trans.__("Values over time in the middle of the map")}

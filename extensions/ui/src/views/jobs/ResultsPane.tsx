@@ -197,17 +197,12 @@ function FileLine({ file }: { file: ResultFile }) {
     }
   };
   const download = async () => {
-    if (!best) return;
+    if (!place) {
+      open(safeHref(best) ?? "", "_blank", "noopener,noreferrer");
+      return;
+    }
     try {
-      const address = place ? (await session.api.post("/storage/links", { body: place })).url : best;
-      const href = safeHref(address);
-      if (!href) throw new Error(trans.__("The address of this file cannot be opened by a browser."));
-      const link = document.createElement("a");
-      link.href = href;
-      link.download = "";
-      link.rel = "noopener noreferrer";
-      link.target = "_blank";
-      link.click();
+      saveFile((await session.api.post("/storage/links", { body: { ...place, download: true } })).url);
     } catch (thrown) {
       const { message, hint } = asProblem(thrown);
       session.say(`${message} ${hint}`.trim(), "error");
@@ -222,7 +217,18 @@ function FileLine({ file }: { file: ResultFile }) {
       <span class="cs-spacer" />
       <IconButton icon="copy" label={trans.__("Copy the address of %1", name)} disabled={!file.hrefs.length} onClick={() => void copied(file.hrefs[0] ?? "", trans.__("Copied."))} />
       {place && <IconButton icon="share" label={trans.__("Copy a link to %1 for a colleague", name)} onClick={() => void lend()} />}
-      <IconButton icon="download" label={trans.__("Download %1", name)} disabled={!best} onClick={() => void download()} />
+      <IconButton icon="download" label={trans.__("Download %1", name)} disabled={!place && !safeHref(best)} onClick={() => void download()} />
     </li>
   );
+}
+
+const BEGUN = 60_000; // milliseconds after which a download has begun
+
+/** Let the browser save what it is told to save: no window opens, and the page stays as it is. */
+function saveFile(address: string): void {
+  const frame = document.createElement("iframe");
+  frame.hidden = true;
+  frame.src = safeHref(address) ?? "about:blank";
+  document.body.append(frame);
+  setTimeout(() => frame.remove(), BEGUN);
 }

@@ -69,6 +69,11 @@ export function SeriesChart({ at, layers, show, onClose }: SeriesChartProps) {
           <strong>{`${number(series.points[0]?.value ?? 0)} ${series.unit}`}</strong> <span class="cs-hint">{trans.__("at one time only")}</span>
         </p>
       )}
+      {series && series.undated.length > 0 && (
+        <p>
+          <strong>{series.undated.map((value) => `${number(value)} ${series.unit}`.trim()).join(" · ")}</strong> <span class="cs-hint">{trans.__("without a date")}</span>
+        </p>
+      )}
       {series && series.points.length > 1 && <Chart series={series} />}
       {failed.length > 0 && <p class="cs-hint cs-wrong">{trans._n("%1 could not be read: %2", "%1 could not be read, the first: %2", failed.length, failed[0])}</p>}
     </section>

@@ -1,13 +1,13 @@
 /** Below every form of a new job: check it, see what it would cost, start it. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { asProblem, type ApiProblem } from "../../api/problem";
+import type { ApiProblem } from "../../api/problem";
 import type { Estimate, Faults, JobSpec } from "../../api/schema";
 import { Button } from "../../design/controls";
 import { Note, ProblemNote } from "../../design/feedback";
 import { bytes } from "../../design/figures";
 import { useTranslation } from "../../i18n";
-import { useSession } from "../../state/hooks";
+import { useSending, useSession } from "../../state/hooks";
 import { PodList } from "./PodList";
 import { openJob } from "./ui-state";
 import { isoDuration } from "./words";
@@ -32,28 +32,22 @@ interface Found {
 export function SubmitBar({ spec, about, ready, onProblem }: SubmitBarProps) {
   const trans = useTranslation();
   const session = useSession();
-  const [busy, setBusy] = useState<"" | "check" | "start">("");
+  const { sending, problem, send, forget } = useSending();
+  const [kind, setKind] = useState<"check" | "start">("check");
   const [found, setFound] = useState<Found | null>(null);
-  const [problem, setProblem] = useState<ApiProblem | null>(null);
   const key = useRef({ about: "", key: "" });
   useEffect(() => {
     setFound(null);
-    setProblem(null);
+    forget();
   }, [about]);
-  const during = async (kind: "check" | "start", work: (made: Spec) => Promise<void>) => {
-    setBusy(kind);
-    setProblem(null);
+  const during = async (what: "check" | "start", work: (made: Spec) => Promise<void>) => {
+    setKind(what);
     onProblem?.(null);
-    try {
+    const why = await send(async () => {
       const made = await spec();
       if (made) await work(made);
-    } catch (thrown) {
-      const why = asProblem(thrown);
-      setProblem(why);
-      onProblem?.(why);
-    } finally {
-      setBusy("");
-    }
+    });
+    if (why) onProblem?.(why);
   };
   const check = () =>
     during("check", async (made) => {
@@ -78,11 +72,11 @@ export function SubmitBar({ spec, about, ready, onProblem }: SubmitBarProps) {
       {problem && <ProblemNote problem={problem} />}
       {found && <FoundNote found={found} />}
       <div class="cs-actions">
-        <Button icon="check" disabled={busy !== "" || !ready} onClick={() => void check()}>
-          {busy === "check" ? trans.__("Checking…") : trans.__("Check and estimate")}
+        <Button icon="check" disabled={sending || !ready} onClick={() => void check()}>
+          {sending && kind === "check" ? trans.__("Checking…") : trans.__("Check and estimate")}
         </Button>
-        <Button icon="play" kind="primary" disabled={busy !== "" || !ready} onClick={() => void start()}>
-          {busy === "start" ? trans.__("Starting…") : trans.__("Start the job")}
+        <Button icon="play" kind="primary" disabled={sending || !ready} onClick={() => void start()}>
+          {sending && kind === "start" ? trans.__("Starting…") : trans.__("Start the job")}
         </Button>
       </div>
     </div>

@@ -19,18 +19,20 @@ export interface Series {
   unit: string;
   /** In the order of time. */
   points: { time: number; value: number }[];
+  /** Values of layers without a date. */
+  undated: number[];
 }
 
-/** Values by their names, in the order of time; what has no time or no value is left out. */
+/** Values by their names, in the order of time; what has no value is left out. */
 export function seriesOf(lines: readonly ValueLine[]): Series[] {
   const all = new Map<string, Series>();
   for (const { datetime, values } of lines) {
     const time = Date.parse(datetime ?? "");
-    if (Number.isNaN(time)) continue;
     for (const { name, value, unit } of values) {
       if (value === null || !Number.isFinite(value)) continue;
-      const series = all.get(name) ?? { name, unit, points: [] };
-      series.points.push({ time, value });
+      const series = all.get(name) ?? { name, unit, points: [], undated: [] };
+      if (Number.isNaN(time)) series.undated.push(value);
+      else series.points.push({ time, value });
       all.set(name, series);
     }
   }

@@ -1,13 +1,12 @@
 /** The gallery: what members of the person's VOs have published, the newest first. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
-import { asProblem, isAbort, type ApiProblem } from "../../api/problem";
+import { useMemo, useState } from "preact/hooks";
 import type { Entry, Gallery } from "../../api/schema";
 import { Button, Checkbox, IconButton, SelectField, TextField } from "../../design/controls";
 import { Badge, Empty, Note, ProblemNote, Waiting } from "../../design/feedback";
 import { moment } from "../../design/figures";
 import { useTranslation } from "../../i18n";
-import { useAsked, useSession, useStore } from "../../state/hooks";
+import { useAsked, usePages, useSession, useStore } from "../../state/hooks";
 import { NotebookPicture } from "./NotebookPicture";
 import { PublishDialog } from "./PublishDialog";
 import { shelfOf } from "./shelf";
@@ -15,35 +14,17 @@ import { shelfOf } from "./shelf";
 const PAGE = 24;
 const TYPED = 300;
 
+/** What is shared, as far as it was asked for. */
 function useGallery(text: string, vo: string, mine: boolean, turn: number) {
   const { api } = useSession();
-  const [gallery, setGallery] = useState<Gallery | null>(null);
-  const [waiting, setWaiting] = useState(true);
-  const [problem, setProblem] = useState<ApiProblem | null>(null);
-  const control = useRef<AbortController>();
-  const ask = async (offset: number) => {
-    control.current?.abort();
-    const { signal } = (control.current = new AbortController());
-    setWaiting(true);
-    setProblem(null);
-    try {
-      const page = await api.get("/shared/notebooks", { query: { text, vo, mine, offset, limit: PAGE }, signal });
-      setGallery((before) => (offset && before ? { ...page, notebooks: [...before.notebooks, ...page.notebooks] } : page));
-      setWaiting(false);
-    } catch (thrown) {
-      if (isAbort(thrown)) return;
-      setProblem(asProblem(thrown));
-      setWaiting(false);
-    }
-  };
-  useEffect(() => {
-    const timer = setTimeout(() => void ask(0), text ? TYPED : 0);
-    return () => {
-      clearTimeout(timer);
-      control.current?.abort();
-    };
-  }, [text, vo, mine, turn]);
-  return { gallery, waiting, problem, again: () => void ask(0), more: () => void ask(gallery?.next ?? 0) };
+  const { pages, ...asked } = usePages<Gallery>(
+    [text, vo, mine, turn],
+    (before, signal) => api.get("/shared/notebooks", { query: { text, vo, mine, offset: before?.next ?? 0, limit: PAGE }, signal }),
+    text ? TYPED : 0,
+  );
+  const last = pages.at(-1);
+  const gallery = useMemo(() => last && { ...last, notebooks: pages.flatMap(({ notebooks }) => notebooks) }, [pages]);
+  return { gallery, ...asked };
 }
 
 export function GalleryPane() {
@@ -51,7 +32,7 @@ export function GalleryPane() {
   const session = useSession();
   const shelf = shelfOf(session);
   const [text, vo, mine] = [useStore(shelf.text), useStore(shelf.vo), useStore(shelf.mine)];
-  const { gallery, waiting, problem, again, more } = useGallery(text, vo, mine, useStore(shelf.changed));
+  const { gallery, waiting, problem, again, more, retry } = useGallery(text, vo, mine, useStore(shelf.changed));
   const site = useAsked([session], (signal) => session.api.get("/site", { signal }));
   const [publishing, setPublishing] = useState(false);
   const vos = site.value?.vos ?? [];
@@ -73,7 +54,7 @@ export function GalleryPane() {
         <span class="cs-spacer" />
         {publish}
       </header>
-      {problem && <ProblemNote problem={problem} retry={again} />}
+      {problem && <ProblemNote problem={problem} retry={retry} />}
       {Object.entries(gallery?.failed ?? {}).map(([name, why]) => (
         <Note key={name} tone="warning" title={trans.__("The notebooks of %1 cannot be looked at now.", name)}>
           {why}

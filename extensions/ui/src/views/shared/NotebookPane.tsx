@@ -1,13 +1,12 @@
 /** One shared notebook: where it comes from, its versions, a preview in which nothing runs, and opening it. */
 
 import { useState } from "preact/hooks";
-import { asProblem, type ApiProblem } from "../../api/problem";
 import { Button, SelectField } from "../../design/controls";
 import { Dialog } from "../../design/dialog";
 import { ProblemNote, Waiting } from "../../design/feedback";
 import { moment } from "../../design/figures";
 import { useTranslation } from "../../i18n";
-import { useAsked, useSession } from "../../state/hooks";
+import { useAsked, useSending, useSession } from "../../state/hooks";
 import { PreviewCells } from "./PreviewCells";
 import { shelfOf } from "./shelf";
 
@@ -20,33 +19,21 @@ export function NotebookPane({ reference: notebook }: { reference: string }) {
   const path = { notebook };
   const shown = useAsked([notebook, version], (signal) => api.get("/shared/notebooks/{notebook}", { path, query: { version }, signal }));
   const versions = useAsked([notebook], (signal) => api.get("/shared/notebooks/{notebook}/versions", { path, signal }));
-  const [problem, setProblem] = useState<ApiProblem | null>(null);
-  const [busy, setBusy] = useState(false);
+  const { sending: busy, problem, send } = useSending();
   const [made, setMade] = useState("");
   const [removing, setRemoving] = useState(false);
   const entry = shown.value?.notebook;
   const close = () => shelf.open.set("");
 
-  const attempt = async (act: () => Promise<void>) => {
-    setBusy(true);
-    setProblem(null);
-    try {
-      await act();
-    } catch (thrown) {
-      setProblem(asProblem(thrown));
-    } finally {
-      setBusy(false);
-    }
-  };
   const open = () =>
-    attempt(async () => {
+    send(async () => {
       const copied = await api.post("/shared/notebooks/{notebook}/copies", { path, body: { version: version ?? null } });
       setMade(copied.path);
       session.say(trans.__("Your own copy is %1.", copied.path), "success");
       await host.openPath?.(copied.path);
     });
   const copyLink = () =>
-    attempt(async () => {
+    send(async () => {
       const { url } = await api.get("/shared/notebooks/{notebook}/link", { path, query: { version } });
       try {
         await navigator.clipboard.writeText(new URL(url, location.href).href);
@@ -160,20 +147,13 @@ interface RemoveDialogProps {
 function RemoveDialog({ notebook, title, version, versions, onClose, onRemoved }: RemoveDialogProps) {
   const trans = useTranslation();
   const session = useSession();
-  const [problem, setProblem] = useState<ApiProblem | null>(null);
-  const [sending, setSending] = useState(false);
-  const remove = async (only: number | undefined) => {
-    setSending(true);
-    setProblem(null);
-    try {
+  const { sending, problem, send } = useSending();
+  const remove = (only: number | undefined) =>
+    send(async () => {
       await session.api.delete("/shared/notebooks/{notebook}", { path: { notebook }, query: { version: only } });
       session.say(only === undefined ? trans.__("%1 was taken down.", title) : trans.__("Version %1 of %2 was taken down.", only, title), "success");
       onRemoved(only === undefined);
-    } catch (thrown) {
-      setProblem(asProblem(thrown));
-      setSending(false);
-    }
-  };
+    });
   return (
     <Dialog
       title={trans.__("Take “%1” down?", title)}

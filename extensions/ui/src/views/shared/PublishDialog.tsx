@@ -1,12 +1,12 @@
 /** Publish a notebook of the file browser: which, under what title, with its outputs or without. */
 
 import { useState } from "preact/hooks";
-import { asProblem, type ApiProblem } from "../../api/problem";
+import type { ApiProblem } from "../../api/problem";
 import { Button, Checkbox, SelectField, TextField } from "../../design/controls";
 import { Dialog } from "../../design/dialog";
 import { Note, ProblemNote } from "../../design/feedback";
 import { useTranslation } from "../../i18n";
-import { useSession } from "../../state/hooks";
+import { useSending, useSession } from "../../state/hooks";
 import { NotebookChooser } from "./NotebookChooser";
 import { shelfOf } from "./shelf";
 
@@ -38,24 +38,16 @@ export function PublishDialog({ vos, onClose }: { vos: readonly string[]; onClos
   const [description, setDescription] = useState("");
   const [vo, setVo] = useState(vos[0] ?? "");
   const [outputs, setOutputs] = useState(false);
-  const [problem, setProblem] = useState<ApiProblem | null>(null);
-  const [sending, setSending] = useState(false);
+  const { sending, problem, send, forget } = useSending();
   const findings = problem && findingsOf(problem);
-  const publish = async () => {
-    setSending(true);
-    setProblem(null);
-    try {
+  const publish = () =>
+    send(async () => {
       const entry = await session.api.post("/shared/notebooks", { body: { path, vo, title: title.trim(), description: description.trim(), outputs } });
       session.say(trans.__("“%1” was published in %2, version %3.", entry.title, entry.vo, entry.version), "success");
       shelf.changed.set((count) => count + 1);
       shelf.open.set(entry.ref);
       onClose();
-    } catch (thrown) {
-      setProblem(asProblem(thrown));
-    } finally {
-      setSending(false);
-    }
-  };
+    });
   return (
     <Dialog
       title={trans.__("Publish a notebook")}
@@ -72,7 +64,7 @@ export function PublishDialog({ vos, onClose }: { vos: readonly string[]; onClos
       <NotebookChooser
         onChosen={(chosen) => {
           setPath(chosen);
-          setProblem(null);
+          forget();
           if (!titled) setTitle(titleOf(chosen));
         }}
       />

@@ -1,13 +1,12 @@
 /** One staging: how far it is, what went wrong, what can be done with it, what came of it. */
 
-import { useRef, useState } from "preact/hooks";
-import { asProblem, type ApiProblem } from "../../api/problem";
+import { useRef } from "preact/hooks";
 import type { JobSummary } from "../../api/schema";
 import { Button, IconButton } from "../../design/controls";
 import { Badge, Note, ProblemNote, Progress } from "../../design/feedback";
 import { moment } from "../../design/figures";
 import { useTranslation, type Translation } from "../../i18n";
-import { useSession } from "../../state/hooks";
+import { useSending, useSession } from "../../state/hooks";
 import { StagedItems } from "./StagedItems";
 import { progressText, registered } from "./stagings";
 
@@ -32,26 +31,18 @@ export function StagingCard({ job }: { job: JobSummary }) {
   const trans = useTranslation();
   const session = useSession();
   const { api } = session;
-  const [problem, setProblem] = useState<ApiProblem | null>(null);
-  const [busy, setBusy] = useState(false);
+  const { sending: busy, problem, send } = useSending();
   // The same key however often the button is pressed: the server makes one job.
   const key = useRef(crypto.randomUUID());
   const { id, spec, status, progress, message, created, error, actions, ended, result_count } = job;
   const title = spec.title || trans.__("Staging of %1", moment(created));
   const path = { job_id: id };
   const can = (action: (typeof actions)[number]) => actions.includes(action);
-  const attempt = async (act: () => Promise<unknown>) => {
-    setBusy(true);
-    setProblem(null);
-    try {
+  const attempt = (act: () => Promise<unknown>) =>
+    send(async () => {
       await act();
       await session.jobs.refresh();
-    } catch (thrown) {
-      setProblem(asProblem(thrown));
-    } finally {
-      setBusy(false);
-    }
-  };
+    });
   const again = () =>
     attempt(async () => {
       await api.post("/jobs/{job_id}/clone", { path, body: { suggested: true }, headers: { "Idempotency-Key": key.current } });

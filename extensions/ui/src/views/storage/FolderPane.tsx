@@ -1,15 +1,15 @@
 /** What lies in a folder, and bringing files into it. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
-import { asProblem, isAbort, type ApiProblem } from "../../api/problem";
-import type { StorageObject } from "../../api/schema";
+import { useMemo, useRef, useState } from "preact/hooks";
+import { asProblem } from "../../api/problem";
+import type { StorageFolder, StorageObject } from "../../api/schema";
 import { Button, IconButton, TextField } from "../../design/controls";
 import { Empty, Note, ProblemNote, Waiting } from "../../design/feedback";
 import { bytes, moment } from "../../design/figures";
 import { Icon } from "../../design/icons";
 import { VirtualList } from "../../design/virtual-list";
 import { useTranslation } from "../../i18n";
-import { useAsked, useSession, useStore } from "../../state/hooks";
+import { useAsked, usePages, useSession, useStore } from "../../state/hooks";
 import { chosenFiles, filesOf } from "./dropped";
 import { deletionsOf } from "./deletions";
 import { FolderDeletion } from "./FolderDeletion";
@@ -19,36 +19,18 @@ import { nameOf, placeTitle, trail, whereOf, type Where } from "./where";
 
 type Row = { key: string; object: StorageObject | null };
 
-/** The pages of a folder, one after the other. */
+/** What lies in a folder, as far as it was asked for. */
 function useFolder({ bucket, prefix }: Where, turn: number) {
   const { api } = useSession();
-  const [rows, setRows] = useState<Row[]>([]);
-  const [next, setNext] = useState<string | null>(null);
-  const [waiting, setWaiting] = useState(true);
-  const [problem, setProblem] = useState<ApiProblem | null>(null);
-  const control = useRef<AbortController>();
-  const ask = async (after: string) => {
-    control.current?.abort();
-    const { signal } = (control.current = new AbortController());
-    setWaiting(true);
-    setProblem(null);
-    try {
-      const page = await api.get("/storage/objects", { query: { bucket, prefix, after, limit: 500 }, signal });
-      const found: Row[] = [...page.folders.map((key) => ({ key, object: null })), ...page.objects.map((object) => ({ key: object.key, object }))];
-      setRows((before) => (after ? [...before, ...found] : found));
-      setNext(page.next);
-      setWaiting(false);
-    } catch (thrown) {
-      if (isAbort(thrown)) return;
-      setProblem(asProblem(thrown));
-      setWaiting(false);
-    }
-  };
-  useEffect(() => {
-    void ask("");
-    return () => control.current?.abort();
-  }, [turn]);
-  return { rows, next, waiting, problem, known: next !== null, more: () => void ask(next ?? ""), again: () => void ask("") };
+  const { pages, ...asked } = usePages<StorageFolder>([turn], (before, signal) =>
+    api.get("/storage/objects", { query: { bucket, prefix, after: before?.next ?? "", limit: 500 }, signal }),
+  );
+  const rows = useMemo(
+    () =>
+      pages.flatMap(({ folders, objects }): Row[] => [...folders.map((key) => ({ key, object: null })), ...objects.map((object) => ({ key: object.key, object }))]),
+    [pages],
+  );
+  return { rows, next: pages.at(-1)?.next ?? "", known: pages.length > 0, ...asked };
 }
 
 export function FolderPane({ where, shown }: { where: Where; shown: boolean }) {
@@ -57,7 +39,7 @@ export function FolderPane({ where, shown }: { where: Where; shown: boolean }) {
   const uploads = uploadsOf(session);
   const at = whereOf(session);
   const changes = useStore(uploads.arrived) + useStore(deletionsOf(session).ended);
-  const { rows, next, waiting, problem, known, more, again } = useFolder(where, changes);
+  const { rows, next, waiting, problem, known, more, again, retry } = useFolder(where, changes);
   const places = useAsked([session], (signal) => session.api.get("/storage/places", { signal }));
   const place = places.value?.places.find(({ bucket, prefix }) => bucket === where.bucket && prefix === where.root);
   const [filter, setFilter] = useState("");
@@ -129,7 +111,7 @@ export function FolderPane({ where, shown }: { where: Where; shown: boolean }) {
       </header>
       {problem && (
         <div class="cs-pad">
-          <ProblemNote problem={problem} retry={rows.length ? more : again} />
+          <ProblemNote problem={problem} retry={retry} />
         </div>
       )}
       {!known && waiting && <Waiting>{trans.__("Looking what is there…")}</Waiting>}

@@ -1,14 +1,13 @@
 /** An address that gives one object to whoever has it, for a while. */
 
 import { useState } from "preact/hooks";
-import { asProblem, type ApiProblem } from "../../api/problem";
 import { Button, SelectField, TextField } from "../../design/controls";
 import { Dialog } from "../../design/dialog";
 import { ProblemNote } from "../../design/feedback";
 import { moment } from "../../design/figures";
 import { OutsideLink } from "../../design/link";
 import { useTranslation } from "../../i18n";
-import { useSession } from "../../state/hooks";
+import { useSending, useSession } from "../../state/hooks";
 import { nameOf } from "./where";
 
 const HOUR = 3600;
@@ -18,19 +17,8 @@ export function LinkDialog({ bucket, objectKey: key, onClose }: { bucket: string
   const session = useSession();
   const [seconds, setSeconds] = useState(String(24 * HOUR));
   const [link, setLink] = useState<{ url: string; expires: string } | null>(null);
-  const [problem, setProblem] = useState<ApiProblem | null>(null);
-  const [sending, setSending] = useState(false);
-  const make = async () => {
-    setSending(true);
-    setProblem(null);
-    try {
-      setLink(await session.api.post("/storage/links", { body: { bucket, key, seconds: Number(seconds) } }));
-    } catch (thrown) {
-      setProblem(asProblem(thrown));
-    } finally {
-      setSending(false);
-    }
-  };
+  const { sending, problem, send } = useSending();
+  const make = () => send(async () => setLink(await session.api.post("/storage/links", { body: { bucket, key, seconds: Number(seconds) } })));
   const copy = async () => {
     try {
       await navigator.clipboard.writeText(link?.url ?? "");

@@ -1,14 +1,13 @@
 /** One object: where it is, a link to it, its picture on the map, deleting it. */
 
 import { useState } from "preact/hooks";
-import { asProblem, type ApiProblem } from "../../api/problem";
 import type { StorageObject, StoragePlace } from "../../api/schema";
 import { Button, IconButton } from "../../design/controls";
 import { Dialog } from "../../design/dialog";
 import { ProblemNote } from "../../design/feedback";
 import { bytes, moment } from "../../design/figures";
 import { useTranslation } from "../../i18n";
-import { useSession } from "../../state/hooks";
+import { useSending, useSession } from "../../state/hooks";
 import { LinkDialog } from "./LinkDialog";
 import { ObjectMap } from "./ObjectMap";
 import { nameOf } from "./where";
@@ -90,20 +89,13 @@ interface DeleteDialogProps {
 function DeleteDialog({ bucket, objectKey: key, onClose, onDeleted }: DeleteDialogProps) {
   const trans = useTranslation();
   const session = useSession();
-  const [problem, setProblem] = useState<ApiProblem | null>(null);
-  const [sending, setSending] = useState(false);
-  const remove = async () => {
-    setSending(true);
-    setProblem(null);
-    try {
+  const { sending, problem, send } = useSending();
+  const remove = () =>
+    send(async () => {
       await session.api.delete("/storage/objects", { query: { bucket, key } });
       session.say(trans.__("%1 was deleted.", nameOf(key)), "success");
       onDeleted();
-    } catch (thrown) {
-      setProblem(asProblem(thrown));
-      setSending(false);
-    }
-  };
+    });
   return (
     <Dialog
       title={trans.__("Delete %1?", nameOf(key))}

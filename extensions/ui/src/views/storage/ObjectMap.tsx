@@ -5,7 +5,7 @@ import { asProblem, isAbort, type ApiProblem } from "../../api/problem";
 import { IconButton, SelectField } from "../../design/controls";
 import { ProblemNote } from "../../design/feedback";
 import { useTranslation } from "../../i18n";
-import { layerRaster } from "../../map/layer-raster";
+import { CLOSEST, layerRaster } from "../../map/layer-raster";
 import { LayerLegend } from "../../map/LayerLegend";
 import type { Raster } from "../../map/port";
 import { useMap } from "../../map/use-map";
@@ -45,7 +45,7 @@ export function ObjectMap({ layer, name, shown }: { layer: string; name: string;
   useEffect(() => {
     if (!map || !raster) return;
     map.setRasters([raster]);
-    if (raster.bounds) map.fit(raster.bounds);
+    if (raster.bounds) map.fit(raster.bounds, CLOSEST);
   }, [map, raster]);
 
   const why = info.problem ?? problem;
@@ -66,7 +66,7 @@ export function ObjectMap({ layer, name, shown }: { layer: string; name: string;
         <div class="cs-map-tools" role="toolbar" aria-label={trans.__("Map")} aria-orientation="vertical">
           <IconButton icon="plus" label={trans.__("Zoom in")} onClick={() => map?.zoom(1)} />
           <IconButton icon="minus" label={trans.__("Zoom out")} onClick={() => map?.zoom(-1)} />
-          <IconButton icon="view" label={trans.__("Show all of it")} disabled={!raster?.bounds} onClick={() => raster?.bounds && map?.fit(raster.bounds)} />
+          <IconButton icon="view" label={trans.__("Show all of it")} disabled={!raster?.bounds} onClick={() => raster?.bounds && map?.fit(raster.bounds, CLOSEST)} />
         </div>
         {busy && !why && !info.value?.problem && <span class="cs-spinner cs-object-map-busy" role="status" aria-label={trans.__("Loading the picture of %1", name)} />}
       </div>
