@@ -57,7 +57,7 @@ FLOORS = [
     {"catalog", "ingest", "notebooks"},
     {"workflows", "tiles", "codegen"},
     {"jobs", "saved"},
-    {"client"},
+    {"client", "spark"},
 ]
 
 

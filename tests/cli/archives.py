@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from typing import Any
 
 import uvicorn
@@ -12,6 +11,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from tests.waiting import until
 
 _CONFORMS = [
     "https://api.stacspec.org/v1.0.0/core",
@@ -65,10 +66,7 @@ class Archive:
 
     def start(self) -> None:
         self._thread.start()
-        end = time.monotonic() + 10
-        while not self._server.started:
-            assert time.monotonic() < end, "the archive did not start"
-            time.sleep(0.01)
+        until(lambda: self._server.started, "the archive", pause=0.01)
 
     def kill(self) -> None:
         """Afterwards nothing answers at its address."""

@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -30,9 +29,9 @@ from cscale_cli.main import GROUP, build
 from cscale_core.client import Jobs
 from tests.core.client.played_server import ROOT, PlayedServer, free_port_of, play
 from tests.core.client.server_process import TOKEN
+from tests.waiting import until
 
 RUNNER = CliRunner()
-Eventually = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +64,6 @@ def a_file(folder: Path, content: Any) -> str:
     path = folder / "job.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return str(path)
-
-
-def eventually(call: Callable[[], Any]) -> None:
-    end = time.monotonic() + 60
-    while not call():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 @pytest.mark.usefixtures("inside")
@@ -155,9 +147,9 @@ def test_a_failure_is_explained_and_the_clone_takes_the_suggestion(
 @pytest.mark.usefixtures("inside")
 def test_pause_resume_cancel_publish_and_delete(jobs: Jobs, server: PlayedServer) -> None:
     job = jobs.submit("openeo", play(hold="cli"), title="Acts")
-    eventually(lambda: job.refresh().status == "running")
+    until(lambda: job.refresh().status == "running", "a running job")
     assert cscale("pause", job.id).exit_code == 0
-    eventually(lambda: job.refresh().status == "paused")
+    until(lambda: job.refresh().status == "paused", "a paused job")
     refused = cscale("delete", job.id)
     assert refused.exit_code == 1
     assert cscale("resume", job.id).exit_code == 0
@@ -330,7 +322,7 @@ def hub(server: PlayedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple
     running = uvicorn.Server(uvicorn.Config(made.app, port=port, log_level="error"))
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
-    eventually(lambda: running.started)
+    until(lambda: running.started, "the hub")
     yield f"http://127.0.0.1:{port}", made
     running.should_exit = True
     thread.join(10)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ import uvicorn
 from hypothesis import settings
 
 from cscale_core.site import Site
+from tests.waiting import until
 
 # A deadline per example measures the machine, not the code.
 settings.register_profile("cscale", deadline=None)
@@ -44,10 +44,7 @@ def serve() -> Iterator[Callable[[Any], str]]:
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
-        end = time.monotonic() + 10
-        while not server.started:
-            assert time.monotonic() < end, "the test server did not start"
-            time.sleep(0.01)
+        until(lambda: server.started, "the test server", pause=0.01)
         running.append((server, thread, listener))
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 

@@ -36,6 +36,7 @@ from cscale_hub.local.catalogue.application import build_application
 from cscale_hub.local.catalogue.config import CatalogueConfig
 from cscale_hub.local.catalogue.documents import check_collection, check_items
 from cscale_hub.local.catalogue.sqlite_store import SqliteStore
+from tests.waiting import until
 
 PREFIX = "/services/mqs"
 ITEM_SEARCH = "https://api.stacspec.org/v1.0.0/item-search"
@@ -133,10 +134,7 @@ def served(app: Any) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
-    end = time.monotonic() + 30
-    while not server.started:
-        assert time.monotonic() < end, "the test server did not start"
-        time.sleep(0.01)
+    until(lambda: server.started, "the test server", pause=0.01)
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     server.should_exit = True
     thread.join(10)

@@ -28,6 +28,8 @@ from botocore.config import Config as BotoConfig
 from cryptography.hazmat.primitives.asymmetric import rsa
 from openeo_builders import CRS, Scene, scene_box
 
+from tests.waiting import until
+
 BUCKET = "aquamonitor"
 VO = "aquamonitor.c-scale.eu"
 OTHER_VO = "waterwatch.c-scale.eu"
@@ -49,18 +51,6 @@ def free_port() -> int:
                 continue
             return port
     raise RuntimeError("no free port")
-
-
-def wait_for(check: Any, seconds: float = 30.0) -> Any:
-    """Ask until the answer is true."""
-    end = time.monotonic() + seconds
-    while True:
-        answer = check()
-        if answer:
-            return answer
-        if time.monotonic() > end:
-            raise TimeoutError(f"{check} did not come true in {seconds} s")
-        time.sleep(0.1)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -359,7 +349,7 @@ def run_object_store(folder: Path) -> Iterator[ObjectStore]:
                 return False
             return True
 
-        wait_for(up, 60)
+        until(up, "the object store")
         yield store
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -408,7 +398,7 @@ def run_sts_store(folder: Path, issuer: Issuer) -> Iterator[str]:
                 return False
             return True
 
-        wait_for(up, 90)
+        until(up, "the object store", 90)
         yield url
     finally:
         os.killpg(process.pid, signal.SIGTERM)
@@ -482,12 +472,9 @@ class Running:
         def up() -> bool:
             if self.process.poll() is not None:
                 raise RuntimeError(self.log.read_text()[-3000:])
-            try:
-                return httpx.get(f"{self.url}/healthz", trust_env=False).status_code == 200
-            except httpx.HTTPError:
-                return False
+            return httpx.get(f"{self.url}/healthz", trust_env=False).status_code == 200
 
-        wait_for(up, 60)
+        until(up, "the service", despite=httpx.HTTPError)
 
     def stop(self) -> int:
         """SIGTERM, and how it ended."""
@@ -579,5 +566,5 @@ def _stop_jobs(data_dir: Path) -> None:
 __all__ = [
     "BUCKET", "CRS", "OTHER_VO", "VO", "Catalogue", "Issuer", "ObjectStore", "Running",
     "entitlement", "run_catalogue", "run_issuer", "run_object_store", "run_service",
-    "upload_scenes", "wait_for", "weed_program",
+    "upload_scenes", "weed_program",
 ]  # fmt: skip

@@ -28,6 +28,7 @@ from openeo_builders import (
 from openeo_servers import BUCKET, OTHER_VO, VO, Issuer, Running
 
 from cscale_core.identity.slug import user_slug
+from tests.waiting import until
 
 ALICE, BOB, BOTH, STRANGER = (f"{digit * 64}@egi.eu" for digit in "abcd")
 
@@ -194,10 +195,8 @@ def test_keys_rotate(http: httpx.Client, issuer: Issuer) -> None:
         headers = {"Authorization": f"Bearer oidc/egi/{issuer.token(BOB, kid='two')}"}
         return http.get("/me", headers=headers).status_code == 200
 
-    from openeo_servers import wait_for
-
     # An unknown key is asked for again at once, unless it was just asked for.
-    wait_for(accepted, 15)
+    until(accepted, "the new key, accepted,", 15)
 
 
 def test_an_outage_of_the_identity_provider_is_no_invalid_token(
@@ -470,10 +469,9 @@ def test_a_small_graph_is_computed_at_once(
         values = dataset.read()
     assert values.shape == (3, 181, 191)
     assert 0.03 < np.nanmean(values) < 0.5
-    deadline = time.monotonic() + 10  # it is cleared when the answer has been sent
-    while list((service.data_dir / "jobs").glob("s-*")):
-        assert time.monotonic() < deadline, "the run left its folder behind"
-        time.sleep(0.1)
+    # It is cleared when the answer has been sent.
+    jobs = service.data_dir / "jobs"
+    until(lambda: not list(jobs.glob("s-*")), "the end of the run's folder", 10)
 
 
 def test_several_files_come_as_one_archive(http: httpx.Client, alice: dict[str, str]) -> None:

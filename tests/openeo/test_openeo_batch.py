@@ -14,12 +14,13 @@ import pytest
 import rasterio
 from openeo.rest.auth.auth import BearerAuth
 from openeo_builders import LABELS, Scene, aqua_monitor_graph, child, load_node, node, par, ref
-from openeo_servers import BUCKET, Issuer, Running, wait_for
+from openeo_servers import BUCKET, Issuer, Running
 from test_openeo_graph_execution import numpy_aqua_monitor
 
 from cscale_core.errors import NotFound
 from cscale_core.identity.slug import user_slug
 from cscale_core.jobs.spark_submit import SparkProcess
+from tests.waiting import until
 
 pytestmark = pytest.mark.spark
 
@@ -81,7 +82,7 @@ def test_aqua_monitor_as_a_batch_job(
             seen.add((shown["status"], shown.get("progress")))
             return shown["status"] in ("finished", "error", "canceled")
 
-        wait_for(ended, 240)
+        until(ended, "the end of the job", 240)
         print(f"job took {time.monotonic() - started:.1f} s: {job.describe().get('usage')}")
     finally:
         service.catalogue.broken = False
@@ -162,7 +163,7 @@ def test_a_failing_udf_is_explained_and_the_job_can_be_corrected(
     broken = json.loads(json.dumps(graph).replace("cube.get_array()", "cube.no_such_thing()"))
     job = connection.create_job(broken)
     job.start()
-    wait_for(lambda: job.status() in ("finished", "error"), 120)
+    until(lambda: job.status() in ("finished", "error"), "the end of the job", 120)
     assert job.status() == "error"
     (error,) = job.logs(level="error")
     assert error["code"] == "UDFFailed"
@@ -185,7 +186,7 @@ def test_a_failing_udf_is_explained_and_the_job_can_be_corrected(
     )
     assert patched.status_code == 204
     job.start()
-    wait_for(lambda: job.status() in ("finished", "error"), 120)
+    until(lambda: job.status() in ("finished", "error"), "the end of the job", 120)
     assert job.status() == "finished", job.logs()
 
 
@@ -194,9 +195,9 @@ def test_cancel_ends_every_process(service: Running, issuer: Issuer) -> None:
     job = connection.create_job(sleeping_graph(120))
     waiting = connection.create_job(sleeping_graph(0))
     job.start()
-    wait_for(lambda: job.status() == "running", 30)
+    until(lambda: job.status() == "running", "the start of the job", 30)
     waiting.start()
-    wait_for(lambda: len(processes_of(service, job.job_id)) >= 2, 60)
+    until(lambda: len(processes_of(service, job.job_id)) >= 2, "processes of the job")
     assert waiting.status() == "queued"  # one at a time for each user
     response = httpx.patch(
         f"{service.url}/jobs/{job.job_id}",
@@ -220,16 +221,16 @@ def test_killed_service_finds_its_jobs_again(service: Running, issuer: Issuer) -
     queued = connection.create_job(sleeping_graph(0))
     job.start()
     queued.start()
-    wait_for(lambda: job.status() == "running", 30)
-    wait_for(lambda: len(processes_of(service, job.job_id)) >= 2, 60)
+    until(lambda: job.status() == "running", "the start of the job", 30)
+    until(lambda: len(processes_of(service, job.job_id)) >= 2, "processes of the job")
     service.kill()
     assert len(processes_of(service, job.job_id)) >= 2
     service.start()
     assert job.status() == "running"
-    wait_for(lambda: job.status() in ("finished", "error"), 120)
+    until(lambda: job.status() in ("finished", "error"), "the end of the job", 120)
     assert job.status() == "finished", job.logs()
     assert any("restarted" in entry.message for entry in job.logs())
-    wait_for(lambda: queued.status() in ("finished", "error"), 120)
+    until(lambda: queued.status() in ("finished", "error"), "the end of the second job", 120)
     assert queued.status() == "finished", queued.logs()
     for ended in (job, queued):
         ended.delete()
@@ -241,13 +242,13 @@ def test_stopped_service_leaves_nothing_running_and_loses_no_job(
     connection = connect(service, issuer, BOB)
     job = connection.create_job(sleeping_graph(3))
     job.start()
-    wait_for(lambda: len(processes_of(service, job.job_id)) >= 2, 60)
+    until(lambda: len(processes_of(service, job.job_id)) >= 2, "processes of the job")
     before = time.monotonic()
     service.stop()
     assert time.monotonic() - before < 5
     assert processes_of(service, job.job_id) == []
     service.start()
-    wait_for(lambda: job.status() in ("finished", "error"), 120)
+    until(lambda: job.status() in ("finished", "error"), "the end of the job", 120)
     assert job.status() == "finished", job.logs()
     assert any("start anew" in entry.message for entry in job.logs())
     job.delete()
@@ -260,11 +261,11 @@ def test_a_killed_application_is_an_error_not_a_lost_job(service: Running, issue
     connection = connect(service, issuer, BOB)
     job = connection.create_job(sleeping_graph(120))
     job.start()
-    wait_for(lambda: job.status() == "running", 30)
-    wait_for(lambda: len(processes_of(service, job.job_id)) >= 2, 60)
+    until(lambda: job.status() == "running", "the start of the job", 30)
+    until(lambda: len(processes_of(service, job.job_id)) >= 2, "processes of the job")
     for pid in processes_of(service, job.job_id):
         os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: job.status() == "error", 30)
+    until(lambda: job.status() == "error", "the error", 30)
     (error,) = job.logs(level="error")
     assert error["code"] == "JobCrashed"
     job.delete()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from cscale_core.jobs.manager import JobManager
 from cscale_core.jobs.model import Job, JobSpec, JobStatus
 from cscale_core.jobs.store import JobStore
 from cscale_core.site import Site
+from tests.waiting import soon
 
 pytestmark = pytest.mark.spark
 
@@ -54,12 +54,8 @@ def graph(body: str) -> dict[str, Any]:
 
 
 async def until(manager: JobManager, job: Job, condition: Callable[[Job], object]) -> Job:
-    async with asyncio.timeout(240):
-        while True:
-            job = await manager.get(job.id)
-            if condition(job):
-                return job
-            await asyncio.sleep(0.2)
+    what = f"what is awaited of {job.spec.title}"
+    return await soon(lambda: manager.get(job.id), what, 240, fits=condition, pause=0.2)
 
 
 async def test_jobs_of_our_own_service_are_followed_to_their_ends(

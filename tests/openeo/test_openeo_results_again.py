@@ -12,7 +12,9 @@ import pytest
 import rasterio
 from openeo.rest.auth.auth import BearerAuth
 from openeo_builders import INTERVALS, LABELS, area_extent, child, load_node, node, par, ref
-from openeo_servers import Issuer, Running, wait_for
+from openeo_servers import Issuer, Running
+
+from tests.waiting import until
 
 pytestmark = pytest.mark.spark
 
@@ -68,7 +70,7 @@ def test_published_results_are_loaded_again_with_the_same_pixels(
     connection.auth = BearerAuth(f"oidc/egi/{issuer.token(ALICE)}")
     job = connection.create_job({"process_graph": yearly()}, title="Yearly")
     job.start()
-    wait_for(lambda: job.status() in ("finished", "error", "canceled"), 240)
+    until(lambda: job.status() in ("finished", "error", "canceled"), "the end of the job", 240)
     assert job.status() == "finished", job.logs()
     job.get_results().download_files(tmp_path)
     layers = []

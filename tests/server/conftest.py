@@ -7,7 +7,6 @@ where one is asked for.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
@@ -327,21 +326,3 @@ async def start_server(
     for each in started:
         await each.stop()
     ServerApp.clear_instance()
-
-
-@pytest.fixture
-def eventually() -> Callable[..., Awaitable[Any]]:
-    """Waits until a call gives something true, and gives it."""
-
-    async def wait(call: Callable[[], Any], seconds: float = 30) -> Any:
-        deadline = time.monotonic() + seconds
-        while True:
-            value = call()
-            if asyncio.iscoroutine(value):
-                value = await value
-            if value:
-                return value
-            assert time.monotonic() < deadline, f"not within {seconds} s"
-            await asyncio.sleep(0.1)
-
-    return wait

@@ -73,7 +73,7 @@ class MemoryPlaces:
     async def usage(self, bucket: str, prefix: str) -> AsyncGenerator[bytes, None]:
         yield b'{"type":"usage","objects":0,"size":0,"folders":{},"complete":true}\n'
 
-    async def link(self, address: Any, seconds: int) -> Link:
+    async def link(self, address: Any, seconds: int, *, download: bool = False) -> Link:
         return Link(url="https://store.example/x", expires=ENDS)
 
     async def delete(self, address: Any) -> None:

@@ -47,6 +47,7 @@ from cscale_server.problems import STATUS
 from cscale_server.routes import ROUTES, base
 from tests.server import catalog_doubles, sharing_doubles
 from tests.server.panel_doubles import ONE, MemoryLayers, MemoryOpenEO, memory_storage, saved_store
+from tests.waiting import soon
 
 OPENAPI_FILE = Path(openapi.__file__).parents[1] / "openapi.yaml"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -338,7 +339,7 @@ async def test_without_a_site_jupyter_works_and_the_api_explains(start_server: A
 
 
 async def test_a_backend_that_cannot_start_is_explained(
-    start_server: Any, make_site: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    start_server: Any, make_site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(self: Any) -> None:
         raise StorageFull("The disk is full.")
@@ -632,9 +633,7 @@ async def test_a_workflow_makes_a_job_of_the_chosen_items(server: Any) -> None:
     assert submitted.status_code == 201
 
 
-async def test_an_ended_job_is_told_once_and_to_who_comes_later(
-    server: Any, eventually: Any
-) -> None:
+async def test_an_ended_job_is_told_once_and_to_who_comes_later(server: Any) -> None:
     told: list[Any] = []
 
     async def listen(logger: Any, schema_id: str, data: dict[str, Any]) -> None:
@@ -649,7 +648,7 @@ async def test_an_ended_job_is_told_once_and_to_who_comes_later(
     )
     for job in (running, ended, ended):
         await asyncio.to_thread(server.extension._changed, job)
-    await eventually(lambda: told)
+    await soon(lambda: told, "news of the job's end")
     assert told == [
         {
             "job": "job-1",
@@ -671,7 +670,7 @@ async def test_an_ended_job_is_told_once_and_to_who_comes_later(
     async def forgotten() -> bool:
         return (await server.api("GET", "notices")).json()["notices"] == []
 
-    await eventually(forgotten)
+    await soon(forgotten, "the end of the notice", pause=0.1)
     assert len(told) == 1
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cscale_server.computing import ACTIVITY_SETTING, ComputingWatch, computes
+from tests.waiting import soon
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -31,7 +32,7 @@ def test_only_a_kernel_that_is_busy_counts(state: str, said: str, counts: bool) 
 
 @pytest.mark.parametrize(("longest", "counts"), [(24.0, True), (0.0, False)])
 async def test_a_real_kernel_in_a_real_server(
-    start_server: Any, make_site: Any, eventually: Any, longest: float, counts: bool
+    start_server: Any, make_site: Any, longest: float, counts: bool
 ) -> None:
     server = await start_server(make_site())
     kernels, settings = server.app.kernel_manager, server.app.web_app.settings
@@ -53,16 +54,16 @@ async def test_a_real_kernel_in_a_real_server(
 
     try:
         await client.wait_for_ready(timeout=60)
-        await eventually(idle, 60)
+        await soon(idle, "an idle kernel", pause=0.1)
         settings.pop(ACTIVITY_SETTING, None)
         await asyncio.sleep(0.3)
         assert ACTIVITY_SETTING not in settings
         client.execute("import time; time.sleep(600)")
-        await eventually(lambda: state() == "busy", 60)
+        await soon(lambda: state() == "busy", "a busy kernel")
         if counts:
-            await eventually(lambda: ACTIVITY_SETTING in settings, 60)
+            await soon(lambda: ACTIVITY_SETTING in settings, "activity")
             before = settings[ACTIVITY_SETTING]
-            await eventually(lambda: settings[ACTIVITY_SETTING] > before, 60)
+            await soon(lambda: settings[ACTIVITY_SETTING] > before, "later activity")
             assert server.app.web_app.last_activity() >= before
         else:
             await asyncio.sleep(0.5)

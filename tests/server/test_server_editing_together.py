@@ -19,6 +19,7 @@ from traitlets.config import Config
 from cscale_hub.sharing.editing import with_editing
 from cscale_server import app as app_module
 from tests.core.notebooks.doubles import code, notebook
+from tests.waiting import soon
 
 
 class Editor:
@@ -86,26 +87,31 @@ async def server(
 
 
 @pytest.mark.parametrize("path", ["lake.ipynb", "s3/aquamonitor/users/utest/lake.ipynb"])
-async def test_what_one_writes_the_other_sees_and_the_file_has(
-    server: Any, eventually: Any, path: str
-) -> None:
+async def test_what_one_writes_the_other_sees_and_the_file_has(server: Any, path: str) -> None:
     body = {"type": "notebook", "format": "json", "content": notebook(code("one"))}
     assert (await server.contents("PUT", path, json=body)).status_code == 201
     async with editing(server, path) as alice, editing(server, path) as bob:
-        await eventually(lambda: alice.sources == ["one"] and bob.sources == ["one"])
+        await soon(
+            lambda: alice.sources == ["one"] and bob.sources == ["one"], "the notebook at both"
+        )
         alice.notebook.append_cell(code("of alice"))
         bob.notebook.append_cell(code("of bob"))
         for editor in (alice, bob):
-            await eventually(
-                lambda editor=editor: sorted(editor.sources) == ["of alice", "of bob", "one"]
+            await soon(
+                lambda editor=editor: editor.sources,
+                "the cells of both",
+                fits=lambda seen: sorted(seen) == ["of alice", "of bob", "one"],
             )
         assert alice.sources == bob.sources
 
         async def saved() -> bool:
-            model = (await server.contents("GET", path)).json()
-            return [cell["source"] for cell in model["content"]["cells"]] == alice.sources
+            answer = await server.contents("GET", path)
+            if answer.status_code == 400:  # half a file: it is written in place
+                return False
+            cells = answer.json()["content"]["cells"]
+            return [cell["source"] for cell in cells] == alice.sources
 
-        await eventually(saved)
+        await soon(saved, "the file with the cells of both", pause=0.1)
     hidden = [entry.name for entry in server.home.iterdir() if entry.name.startswith(".jupyter")]
     assert hidden == []
 

@@ -28,6 +28,7 @@ from cscale_core.jobs.model import (
 from cscale_core.jobs.store import JobStore
 from cscale_server.backend import Backend, Surroundings
 from cscale_server.routes.jobs import output
+from tests.waiting import soon
 
 ITEM = {
     "type": "Feature",
@@ -165,12 +166,16 @@ async def made(server: Any, spec: dict[str, Any], **more: Any) -> str:
 
 
 async def until_status(server: Any, job_id: str, *wanted: str) -> dict[str, Any]:
-    for _ in range(600):
+    async def look() -> dict[str, Any]:
         job: dict[str, Any] = (await server.api("GET", f"jobs/{job_id}")).json()
-        if job["status"] in wanted:
-            return job
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"never {wanted}: {job}")
+        return job
+
+    return await soon(
+        look,
+        f"a job that is {' or '.join(wanted)}",
+        fits=lambda job: job["status"] in wanted,
+        pause=0.05,
+    )
 
 
 async def listed(server: Any, since: int = 0) -> dict[str, Any]:
@@ -372,7 +377,7 @@ async def test_a_question_for_lines_is_held_until_one_comes(server: Any) -> None
 
 
 async def test_a_question_is_held_no_longer_than_somebody_listens(
-    server: Any, monkeypatch: pytest.MonkeyPatch, eventually: Any
+    server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
     gone: list[str] = []
@@ -390,9 +395,9 @@ async def test_a_question_is_held_no_longer_than_somebody_listens(
     answer = await server.api("GET", "jobs/a/logs?after=7&wait=0.5")
     assert answer.json() == {"logs": [], "next": 7}
     asked = asyncio.create_task(server.api("GET", "jobs/b/logs?wait=9999"))
-    await eventually(lambda: len(waits) == 2)
+    await soon(lambda: len(waits) == 2, "the second question")
     asked.cancel()
-    await eventually(lambda: gone == ["b"])
+    await soon(lambda: gone == ["b"], "the end of the question", 30)
     assert waits == [0.5, output.LONGEST_WAIT]
 
 
@@ -429,6 +434,11 @@ class Socket:
                 self.events.append(event)
                 self.times.append(time.monotonic())
 
+    @property
+    def last(self) -> str:
+        """The status that the last event told."""
+        return str(self.events[-1]["status"]) if self.events else ""
+
     def close(self) -> None:
         self._reading.cancel()
         self._connection.close()
@@ -448,15 +458,13 @@ async def subscribe() -> AsyncIterator[Callable[[Any], Awaitable[Socket]]]:
         socket.close()
 
 
-async def test_a_deletion_is_told_as_the_last_event_of_a_job(
-    server: Any, subscribe: Any, eventually: Any
-) -> None:
+async def test_a_deletion_is_told_as_the_last_event_of_a_job(server: Any, subscribe: Any) -> None:
     (await backend_of(server)).remote.end.set()
     socket = await subscribe(server)
     job_id = await made(server, REMOTE)
     await until_status(server, job_id, "finished")
     await server.api("DELETE", f"jobs/{job_id}")
-    await eventually(lambda: socket.events and socket.events[-1]["status"] == "deleted")
+    await soon(lambda: socket.last == "deleted", "the deletion as an event")
     last = socket.events[-1]
     assert (last["id"], last["progress"], last["message"]) == (job_id, None, "")
     assert last["revision"] == (await listed(server))["revision"]
@@ -465,7 +473,7 @@ async def test_a_deletion_is_told_as_the_last_event_of_a_job(
 
 
 async def test_what_another_server_does_to_the_list_is_told_too(
-    server: Any, subscribe: Any, eventually: Any, tmp_path: Path
+    server: Any, subscribe: Any, tmp_path: Path
 ) -> None:
     (await backend_of(server)).remote.end.set()
     job_id = await made(server, REMOTE)
@@ -475,18 +483,20 @@ async def test_what_another_server_does_to_the_list_is_told_too(
     other.open()
     try:
         other.update(job_id, message="somebody was here")
-        await eventually(
-            lambda: [e for e in socket.events if e["message"] == "somebody was here"], 20
+        await soon(
+            lambda: [e for e in socket.events if e["message"] == "somebody was here"],
+            "the change as an event",
+            20,
         )
         other.delete(job_id)
-        await eventually(lambda: socket.events[-1]["status"] == "deleted", 20)
+        await soon(lambda: socket.last == "deleted", "the deletion as an event", 20)
     finally:
         other.close()
     assert socket.events[-1]["id"] == job_id
 
 
 async def test_events_are_few_and_the_last_is_told_and_none_tells_a_secret(
-    server: Any, subscribe: Any, eventually: Any
+    server: Any, subscribe: Any
 ) -> None:
     socket = await subscribe(server)
     other = await made(server, REMOTE, process={"process_graph": {"password": SECRET}})
@@ -494,7 +504,7 @@ async def test_events_are_few_and_the_last_is_told_and_none_tells_a_secret(
     await asyncio.sleep(3)
     (await backend_of(server)).copying.end.set()
     ended = await until_status(server, job_id, "finished")
-    await eventually(lambda: socket.events[-1]["status"] == "finished")
+    await soon(lambda: socket.last == "finished", "the end as an event")
     assert socket.events[-1]["revision"] == ended["revision"]
     times = [
         when
@@ -511,7 +521,7 @@ async def test_events_are_few_and_the_last_is_told_and_none_tells_a_secret(
 
 
 async def test_who_was_away_asks_for_what_was_missed(
-    start: Start, subscribe: Any, eventually: Any, tmp_path: Path
+    start: Start, subscribe: Any, tmp_path: Path
 ) -> None:
     """The server is restarted while the list changes; nothing is replayed, nothing is missed."""
     first = await start()
@@ -522,7 +532,9 @@ async def test_who_was_away_asks_for_what_was_missed(
     await first.api("POST", f"jobs/{gone}/cancel")
     await until_status(first, gone, "canceled")
     known = (await listed(first))["revision"]
-    await eventually(lambda: {event["id"] for event in socket.events} == {kept, gone})
+    await soon(
+        lambda: {event["id"] for event in socket.events} == {kept, gone}, "events of both jobs"
+    )
     socket.close()
     await first.stop()
 
@@ -540,7 +552,7 @@ async def test_who_was_away_asks_for_what_was_missed(
     again = await subscribe(second)
     await until_status(second, kept, "running")
     (await backend_of(second)).remote.end.set()
-    await eventually(lambda: again.events and again.events[-1]["status"] == "finished")
+    await soon(lambda: again.last == "finished", "the end as an event")
     assert all(event["revision"] > known for event in again.events)
     assert not [event for event in again.events if event["id"] == gone]
 
@@ -548,17 +560,15 @@ async def test_who_was_away_asks_for_what_was_missed(
 # -- activity --------------------------------------------------------------------------------------
 
 
-async def test_a_copy_that_runs_here_is_activity_and_a_remote_job_is_not(
-    server: Any, eventually: Any
-) -> None:
+async def test_a_copy_that_runs_here_is_activity_and_a_remote_job_is_not(server: Any) -> None:
     app = server.app.web_app
     job_id = await made(server, REMOTE)
     await until_status(server, job_id, "running")
     assert "cscale_last_activity" not in app.settings
     copy = await made(server, COPY)
-    await eventually(lambda: "cscale_last_activity" in app.settings)
+    await soon(lambda: "cscale_last_activity" in app.settings, "activity")
     before = app.settings["cscale_last_activity"]
-    await eventually(lambda: app.settings["cscale_last_activity"] > before)
+    await soon(lambda: app.settings["cscale_last_activity"] > before, "later activity")
     assert app.last_activity() >= app.settings["cscale_last_activity"]
     await server.api("POST", f"jobs/{copy}/pause")
     await until_status(server, copy, "paused")
@@ -577,14 +587,12 @@ async def test_a_copy_that_another_server_runs_is_no_activity_here(
     assert "cscale_last_activity" not in server.app.web_app.settings
 
 
-async def test_a_copy_holds_the_server_for_so_long_and_no_longer(
-    start: Any, eventually: Any
-) -> None:
+async def test_a_copy_holds_the_server_for_so_long_and_no_longer(start: Any) -> None:
     server = await start(longest_staging=1.5 / 3600)
     app = server.app.web_app
     copy = await made(server, COPY)
     await until_status(server, copy, "running")
-    await eventually(lambda: "cscale_last_activity" in app.settings)
+    await soon(lambda: "cscale_last_activity" in app.settings, "activity")
     await asyncio.sleep(2)
     last = app.settings["cscale_last_activity"]
     await asyncio.sleep(1.5)

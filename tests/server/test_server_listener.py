@@ -279,3 +279,24 @@ async def test_boto3_and_gdal_find_credentials_by_themselves(
     out, err = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, err.decode()
     assert json.loads(out) == {"names": ["products/tiny.tif"], "value": 7}
+
+
+async def test_what_runs_beside_the_server_finds_the_place_agreed_on(
+    tmp_path: Path, broker: Any
+) -> None:
+    free = LoopbackListener(broker, tmp_path / "free")
+    free.bind()
+    await free.start()
+    port = free.port
+    with pytest.raises(OSError, match="agreed on"):
+        LoopbackListener(broker, tmp_path, agreed=(port, tmp_path / "keys/token")).bind()
+    await free.stop()
+    listener = LoopbackListener(broker, tmp_path, agreed=(port, tmp_path / "keys/token"))
+    listener.bind()
+    await listener.start()
+    try:
+        assert (listener.port, listener.token_file) == (port, tmp_path / "keys/token")
+        assert stat.S_IMODE(listener.token_file.stat().st_mode) == 0o600
+        assert (await ask(listener, "/v1/s3")).status_code == 200
+    finally:
+        await listener.stop()

@@ -21,6 +21,7 @@ from cscale_core.site import Site
 from cscale_server import mounts as module
 from cscale_server.listener import LoopbackListener
 from cscale_server.mounts import Mounts, in_thread, mounted, why_no_fuse
+from tests.waiting import soon
 
 PARENT = """
 import os, subprocess, sys, time
@@ -70,30 +71,30 @@ async def away(function: Callable[..., Any], *arguments: Any) -> Any:
 
 @needs_fuse
 async def test_every_grant_is_a_folder_even_where_the_bucket_has_nothing_yet(
-    store: Any, start_mounts: Any, eventually: Any
+    store: Any, start_mounts: Any
 ) -> None:
     mounts = await start_mounts(store.endpoint)
-    await eventually(all_ok(mounts), 40)
+    await soon(all_ok(mounts), "every mount", 40)
     assert mounts.mode == "fuse"
     root = Path(mounts.mounts[0]._site.mount)
     home = root / "aquamonitor/users/utest"
     assert "notes.txt" not in await away(os.listdir, home)
     await away((home / "notes.txt").write_text, "hello")
-    await eventually(lambda: "users/utest/notes.txt" in store.keys("users/"))
+    await soon(lambda: "users/utest/notes.txt" in store.keys("users/"), "the upload", pause=0.1)
     assert store.read("users/utest/notes.txt") == b"hello"
     store.write("users/utest/deep/er/other.txt", b"from outside")
     outside = home / "deep/er/other.txt"
-    await eventually(lambda: away(outside.exists), 30)
+    await soon(lambda: away(outside.exists), "the file from outside", 30, pause=0.1)
     assert await away(outside.read_bytes) == b"from outside"
 
 
 @needs_fuse
 async def test_what_was_written_past_the_mount_is_seen_after_a_refresh(
-    store: Any, start_mounts: Any, eventually: Any
+    store: Any, start_mounts: Any
 ) -> None:
     """Else a file that a job wrote would be missing for as long as rclone keeps a listing."""
     mounts = await start_mounts(store.endpoint)
-    await eventually(all_ok(mounts), 40)
+    await soon(all_ok(mounts), "every mount", 40)
     home = Path(mounts.mounts[0]._site.mount) / "aquamonitor/users/utest"
     assert not await away((home / "jobs").exists)  # the listing is kept from now on
     store.write("users/utest/jobs/result.tif", b"fresh")
@@ -105,7 +106,6 @@ async def test_what_was_written_past_the_mount_is_seen_after_a_refresh(
 async def test_a_deep_data_folder_is_no_obstacle(
     store: Any,
     start_mounts: Any,
-    eventually: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -114,13 +114,13 @@ async def test_a_deep_data_folder_is_no_obstacle(
     deep.mkdir(parents=True)
     monkeypatch.setattr("tempfile.tempdir", str(deep))
     mounts = await start_mounts(store.endpoint)
-    await eventually(all_ok(mounts), 40)
+    await soon(all_ok(mounts), "every mount", 40)
 
 
 @needs_fuse
-async def test_an_empty_folder_stays(store: Any, start_mounts: Any, eventually: Any) -> None:
+async def test_an_empty_folder_stays(store: Any, start_mounts: Any) -> None:
     mounts = await start_mounts(store.endpoint)
-    await eventually(all_ok(mounts), 40)
+    await soon(all_ok(mounts), "every mount", 40)
     home = Path(mounts.mounts[0]._site.mount) / "aquamonitor/users/utest"
     await away((home / "empty").mkdir)
     await asyncio.sleep(6)  # longer than rclone keeps a listing
@@ -130,12 +130,10 @@ async def test_an_empty_folder_stays(store: Any, start_mounts: Any, eventually: 
 
 
 @needs_fuse
-async def test_a_read_only_grant_cannot_be_written(
-    store: Any, start_mounts: Any, eventually: Any
-) -> None:
+async def test_a_read_only_grant_cannot_be_written(store: Any, start_mounts: Any) -> None:
     store.write("archive/scene.txt", b"old")
     mounts = await start_mounts(store.endpoint)
-    await eventually(all_ok(mounts), 40)
+    await soon(all_ok(mounts), "every mount", 40)
     archive = Path(mounts.mounts[0]._site.mount) / "aquamonitor/archive"
     assert await away((archive / "scene.txt").read_bytes) == b"old"
     with pytest.raises(OSError, match="Read-only"):
@@ -144,10 +142,10 @@ async def test_a_read_only_grant_cannot_be_written(
 
 @needs_fuse
 async def test_a_killed_rclone_is_back_within_seconds_and_loses_no_write(
-    store: Any, start_mounts: Any, eventually: Any
+    store: Any, start_mounts: Any
 ) -> None:
     mounts = await start_mounts(store.endpoint)
-    await eventually(all_ok(mounts), 40)
+    await soon(all_ok(mounts), "every mount", 40)
     mount = next(mount for mount in mounts.mounts if mount.grant.purpose == "home")
     await away((mount.path / "kept.txt").write_text, "written a moment before")
     # rclone enters a closed file into its cache a moment after close() has returned (FUSE
@@ -156,18 +154,20 @@ async def test_a_killed_rclone_is_back_within_seconds_and_loses_no_write(
     assert "users/utest/kept.txt" not in store.keys("users/")
     first = mount.pid
     os.kill(first, signal.SIGKILL)
-    await eventually(lambda: mount.pid not in (None, first) and mount.state == "ok", 30)
-    await eventually(lambda: "users/utest/kept.txt" in store.keys("users/"))
+    await soon(lambda: mount.pid not in (None, first) and mount.state == "ok", "another rclone", 30)
+    await soon(lambda: "users/utest/kept.txt" in store.keys("users/"), "the upload", pause=0.1)
     assert store.read("users/utest/kept.txt") == b"written a moment before"
-    await eventually(lambda: away((mount.path / "kept.txt").exists), 30)
+    await soon(
+        lambda: away((mount.path / "kept.txt").exists), "the file in the mount", 30, pause=0.1
+    )
 
 
 @needs_fuse
 async def test_an_rclone_that_hangs_never_blocks_the_loop_and_is_replaced(
-    store: Any, start_mounts: Any, eventually: Any
+    store: Any, start_mounts: Any
 ) -> None:
     mounts = await start_mounts(store.endpoint)
-    await eventually(all_ok(mounts), 40)
+    await soon(all_ok(mounts), "every mount", 40)
     mount = mounts.mounts[0]
     first = mount.pid
     os.kill(first, signal.SIGSTOP)
@@ -177,17 +177,19 @@ async def test_an_rclone_that_hangs_never_blocks_the_loop_and_is_replaced(
         await asyncio.sleep(0.01)
         longest = max(longest, time.monotonic() - before)
     assert longest < 1
-    await eventually(lambda: mount.pid not in (None, first) and mount.state == "ok", 30)
+    await soon(lambda: mount.pid not in (None, first) and mount.state == "ok", "another rclone", 30)
 
 
 @needs_fuse
 async def test_an_object_store_that_does_not_answer_is_shown_and_the_mount_is_kept(
-    store: Any, start_mounts: Any, eventually: Any, broker: Any, monkeypatch: pytest.MonkeyPatch
+    store: Any, start_mounts: Any, broker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_STORE_INTERVAL", 1.0)
     monkeypatch.setattr(module, "_STORE_INTERVAL_STALLED", 1.0)
     mounts = await start_mounts("http://127.0.0.1:9")
-    await eventually(lambda: all(grant.state == "stalled" for grant in mounts.status()), 40)
+    await soon(
+        lambda: all(grant.state == "stalled" for grant in mounts.status()), "the stall, shown", 40
+    )
     pids = [mount.pid for mount in mounts.mounts]
     assert None not in pids
     assert "object store" in mounts.status()[0].detail
@@ -197,10 +199,10 @@ async def test_an_object_store_that_does_not_answer_is_shown_and_the_mount_is_ke
 
 @needs_fuse
 async def test_a_clean_stop_sends_what_is_pending_and_unmounts(
-    store: Any, start_mounts: Any, eventually: Any, tmp_path: Path
+    store: Any, start_mounts: Any, tmp_path: Path
 ) -> None:
     mounts = await start_mounts(store.endpoint)
-    await eventually(all_ok(mounts), 40)
+    await soon(all_ok(mounts), "every mount", 40)
     mount = next(mount for mount in mounts.mounts if mount.grant.purpose == "home")
     await away((mount.path / "last.bin").write_bytes, os.urandom(3_000_000))
     await mounts.stop()
@@ -211,7 +213,7 @@ async def test_a_clean_stop_sends_what_is_pending_and_unmounts(
 
 @needs_fuse
 async def test_mounts_of_a_killed_server_are_taken_over(
-    store: Any, start_mounts: Any, eventually: Any, make_site: Any, tmp_path: Path
+    store: Any, start_mounts: Any, make_site: Any, tmp_path: Path
 ) -> None:
     path = tmp_path / "home/s3/aquamonitor/products"
     path.mkdir(parents=True)
@@ -219,18 +221,18 @@ async def test_mounts_of_a_killed_server_are_taken_over(
         [str(module.find_rclone()), "mount", "--config=", f"{tmp_path / 'runtime'}", str(path)]
     )
     try:
-        await eventually(lambda: mounted(path))
+        await soon(lambda: mounted(path), "the mount")
         mounts = await start_mounts(store.endpoint)
-        await eventually(all_ok(mounts), 40)
+        await soon(all_ok(mounts), "every mount", 40)
         assert len(mounted(path)) == 1
-        await eventually(lambda: orphan.poll() is not None)
+        await soon(lambda: orphan.poll() is not None, "the end of the orphan", 30)
     finally:
         orphan.kill()
         orphan.wait()
 
 
 @needs_fuse
-async def test_rclone_ends_with_a_server_that_is_killed(tmp_path: Path, eventually: Any) -> None:
+async def test_rclone_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
     source, path = tmp_path / "source", tmp_path / "mnt"
     source.mkdir()
     path.mkdir()
@@ -246,20 +248,20 @@ async def test_rclone_ends_with_a_server_that_is_killed(tmp_path: Path, eventual
             str(path),
         ]
     )
-    await eventually(lambda: mounted(path))
+    await soon(lambda: mounted(path), "the mount")
     parent.kill()
     parent.wait()
-    await eventually(lambda: not mounted(path))
+    await soon(lambda: not mounted(path), "the end of the mount", 30)
 
 
 @needs_fuse
 async def test_no_secret_and_no_hub_token_reaches_rclone(
-    store: Any, start_mounts: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    store: Any, start_mounts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "hub-secret")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "users-own-secret")
     mounts = await start_mounts(store.endpoint)
-    await eventually(all_ok(mounts), 40)
+    await soon(all_ok(mounts), "every mount", 40)
     process = Path(f"/proc/{mounts.mounts[0].pid}")
     seen = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
     for secret in (b"hub-secret", b"users-own-secret", b"testsecret"):
@@ -268,13 +270,17 @@ async def test_no_secret_and_no_hub_token_reaches_rclone(
 
 @needs_fuse
 async def test_local_files_in_the_way_are_not_hidden(
-    store: Any, start_mounts: Any, eventually: Any, tmp_path: Path
+    store: Any, start_mounts: Any, tmp_path: Path
 ) -> None:
     blocked = tmp_path / "home/s3/aquamonitor/products"
     blocked.mkdir(parents=True)
     (blocked / "mine.txt").write_text("local")
     mounts = await start_mounts(store.endpoint)
-    await eventually(lambda: any("local files" in grant.detail for grant in mounts.status()), 10)
+    await soon(
+        lambda: any("local files" in grant.detail for grant in mounts.status()),
+        "a word about the local files",
+        10,
+    )
     assert (blocked / "mine.txt").read_text() == "local"
 
 

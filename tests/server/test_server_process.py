@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from cscale_server.mounts import in_thread, mounted, why_no_fuse
+from tests.waiting import soon
 
 pytestmark = pytest.mark.skipif(bool(why_no_fuse()), reason=why_no_fuse() or "FUSE is there")
 
@@ -142,10 +143,10 @@ async def ended(process: subprocess.Popen[bytes]) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_stop_sends_pending_writes_unmounts_and_leaves_nothing(
-    start_jupyter: Any, store: Any, eventually: Any, tmp_path: Path, number: signal.Signals
+    start_jupyter: Any, store: Any, tmp_path: Path, number: signal.Signals
 ) -> None:
     jupyter = start_jupyter()
-    await eventually(jupyter.all_mounted, 60)
+    await soon(jupyter.all_mounted, "every mount", pause=0.1)
     home = tmp_path / "home/s3/aquamonitor/users/utest"
     data = os.urandom(2_000_000)
     await in_thread(lambda: (home / "last.bin").write_bytes(data), 10)
@@ -160,16 +161,16 @@ async def test_a_stop_sends_pending_writes_unmounts_and_leaves_nothing(
 
 
 async def test_after_kill_9_the_next_start_mounts_again_and_has_what_was_written(
-    start_jupyter: Any, store: Any, eventually: Any, tmp_path: Path
+    start_jupyter: Any, store: Any, tmp_path: Path
 ) -> None:
     first = start_jupyter()
-    await eventually(first.all_mounted, 60)
+    await soon(first.all_mounted, "every mount", pause=0.1)
     home = tmp_path / "home/s3/aquamonitor/users/utest"
     await in_thread(lambda: (home / "kept.txt").write_text("still here"), 10)
     first.process.kill()
     await ended(first.process)
     second = start_jupyter()
-    await eventually(second.all_mounted, 60)
-    await eventually(lambda: "users/utest/kept.txt" in store.keys("users/"), 60)
+    await soon(second.all_mounted, "every mount, again", pause=0.1)
+    await soon(lambda: "users/utest/kept.txt" in store.keys("users/"), "the upload", pause=0.1)
     assert store.read("users/utest/kept.txt") == b"still here"
     assert len(mounted(tmp_path)) == 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import httpx
 
 from cscale_core.jobs.model import Job, JobChanges, JobSpec, JobStatus
 from cscale_server.reports import BATCH, JobReports
+from tests.waiting import soon
 
 BEGUN = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -79,18 +79,10 @@ def reports(jobs: Jobs, hub: Hub, note: Path) -> JobReports:
     )
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        for pause in itertools.repeat(0.01):
-            if condition():
-                return
-            await asyncio.sleep(pause)
-
-
 async def told(made: JobReports, enough: Callable[[], bool]) -> None:
     """Run until it is enough, or the reports end by themselves."""
     running = asyncio.create_task(made.run())
-    await until(lambda: enough() or running.done())
+    await soon(lambda: enough() or running.done(), "enough of reports", pause=0.01)
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
@@ -131,10 +123,10 @@ async def test_a_job_that_ends_later_is_told_when_it_does(tmp_path: Path) -> Non
     jobs, hub = Jobs([]), Hub()
     made = reports(jobs, hub, tmp_path / "reported.json")
     running = asyncio.create_task(made.run())
-    await until(lambda: bool(jobs.asked_since))
+    await soon(lambda: jobs.asked_since, "a look at the jobs")
     jobs.all.append(job(1))
     made.wake()
-    await until(lambda: bool(hub.told))
+    await soon(lambda: hub.told, "a report")
     running.cancel()
 
 

@@ -14,6 +14,7 @@ from cscale_server import app as app_module
 from cscale_server import shared_folder
 from cscale_server.listener import LoopbackListener
 from cscale_server.mounts import Mounts, in_thread, mounted, why_no_fuse
+from tests.waiting import soon
 
 VO, BUCKET = "aqua.example", "aquamonitor"
 MINE = f"shared/{VO}/published/utest"
@@ -201,11 +202,11 @@ async def mounts(
 
 
 async def test_the_shared_folder_is_mounted_read_only_with_what_is_published(
-    mounts: Mounts, store: Any, tmp_path: Path, eventually: Any
+    mounts: Mounts, store: Any, tmp_path: Path
 ) -> None:
     store.write("shared/published/utest/lake/v0001.ipynb", b"{}")
     store.write("shared/published/uother/sea/v0001.ipynb", b"[]")
-    await eventually(lambda: all(grant.state == "ok" for grant in mounts.status()))
+    await soon(lambda: all(grant.state == "ok" for grant in mounts.status()), "every mount")
     assert [str(mount.grant.prefix) for mount in mounts.mounts] == ["products/", "shared/"]
     status = {grant.prefix: grant for grant in mounts.status()}
     own = status["shared/published/utest/"]

@@ -37,6 +37,7 @@ from tests.server.sharing_doubles import (
     sharing,
     write_notebook,
 )
+from tests.waiting import soon
 
 PAGE = f"cscale/notebooks/{VO}/{BOB}/water-quality"
 BODY = {"path": FILE, "vo": VO, "title": "An analysis"}
@@ -550,9 +551,7 @@ def telling_to(hub: Hub) -> Telling:
     return Telling(http, "http://hub/hub/api/cscale/notebooks", "of-the-server", getLogger("t"))
 
 
-async def test_the_hub_is_told_what_became_of_notebooks(
-    server: Any, world: Sharing, eventually: Any
-) -> None:
+async def test_the_hub_is_told_what_became_of_notebooks(server: Any, world: Sharing) -> None:
     hub = Hub()
     world.service.telling = telling_to(hub)
     data = write_notebook(server.home).read_bytes()
@@ -562,7 +561,7 @@ async def test_the_hub_is_told_what_became_of_notebooks(
     write_notebook(server.home, notebook(code("t = 'Bearer Zk3vQ9xB7mT1wL5cZk3vQ9xB7mT1wL5c'")))
     await server.api("POST", "shared/notebooks", json=BODY)
     await server.api("DELETE", f"shared/notebooks/{VO}%7C{ALICE}%7Can-analysis?version=1")
-    await eventually(lambda: len(hub.told) == 5)
+    await soon(lambda: len(hub.told) == 5, "five acts, told")
     acts = {(one["action"], one["outcome"], one["code"], one["version"]) for one in hub.told}
     assert acts == {
         ("notebook.publish", "done", "", "1"),
@@ -583,16 +582,16 @@ async def test_the_hub_is_told_what_became_of_notebooks(
 
 
 async def test_a_hub_that_is_away_is_told_later_and_one_that_refuses_is_not_asked_again(
-    eventually: Any, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(telling_module, "_FIRST_PAUSE", 0.01)
     away = Hub(httpx.ConnectError("down"), 503)
     telling_to(away).tell("notebook.open", REF)
-    await eventually(lambda: len(away.told) == 3)
+    await soon(lambda: len(away.told) == 3, "the third attempt")
     refusing = Hub(404)
     told = telling_to(refusing)
     told.tell("notebook.open", REF)
-    await eventually(lambda: not told._under_way)
+    await soon(lambda: not told._under_way, "the end of telling")
     assert len(refusing.told) == 1
     hanging = telling_to(Hub(*[httpx.ConnectError("down")] * 9))
     hanging.tell("notebook.open", REF)

@@ -160,6 +160,10 @@ async def test_a_link_gives_the_object_to_who_has_it(server: Any, store: Any) ->
     assert answer.headers["Cache-Control"] == "no-store"
     async with httpx.AsyncClient(trust_env=False) as http:
         assert (await http.get(answer.json()["url"])).content == b"hello"
+        answer = await server.api("POST", "storage/links", json=body | {"download": True})
+        saved = await http.get(answer.json()["url"])
+    assert saved.content == b"hello"
+    assert "response-content-disposition=attachment" in answer.json()["url"]
     missing = await server.api("POST", "storage/links", json=body | {"key": MINE + "none"})
     assert missing.status_code == 404
     longest = await server.api("POST", "storage/links", json=body | {"seconds": 10**9})
@@ -282,11 +286,12 @@ async def test_deletion_ends_when_nobody_listens(
 ) -> None:
     monkeypatch.setattr(of_deletion, "_STEP", 1)
     deletes, asked = ObjectStore.delete, list[str]()
-    gone, done = threading.Event(), threading.Event()
+    second, gone, done = threading.Event(), threading.Event(), threading.Event()
 
     def delete(self: ObjectStore, address: Any) -> None:
         asked.append(address.key)
         if len(asked) > 1:
+            second.set()
             gone.wait(30)
         deletes(self, address)
         if len(asked) > 1:
@@ -298,6 +303,7 @@ async def test_deletion_ends_when_nobody_listens(
     storage = await (await server.extension.backend()).storage()
     lines = storage.deletion.folder(BUCKET, f"{MINE}run/")
     assert json.loads(await anext(lines))["deleted"] == 1
+    assert await asyncio.to_thread(second.wait, 30)
     await lines.aclose()
     gone.set()
     assert await asyncio.to_thread(done.wait, 30)

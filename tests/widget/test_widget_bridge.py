@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,6 +12,7 @@ import httpx
 import pytest
 
 from cscale_widget.bridge import Bridge
+from tests.waiting import until
 
 
 class Server:
@@ -78,13 +78,10 @@ class Page:
         self.sent.append((message, buffers))
 
     def wait(self, *kinds: str) -> dict[str, Any]:
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            for message, _ in self.sent:
-                if message["type"] in kinds:
-                    return message
-            time.sleep(0.01)
-        raise AssertionError(f"none of {kinds} came: {self.sent}")
+        def came() -> list[dict[str, Any]]:
+            return [message for message, _ in self.sent if message["type"] in kinds]
+
+        return until(came, " or ".join(kinds), 20, beside=lambda: self.sent, pause=0.01)[0]
 
     @property
     def body(self) -> bytes:
@@ -177,10 +174,12 @@ def test_lines_come_while_the_answer_goes_on_and_can_be_given_up(
     bridge.take({"type": "cancel", "id": 1}, [])
     server.hold.set()
     bridge.take(request(id=2), [])
-    end = time.monotonic() + 20
-    while not any(m["type"] == "end" and m["id"] == 2 for m, _ in page.sent):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(
+        lambda: any(m["type"] == "end" and m["id"] == 2 for m, _ in page.sent),
+        "the end of the second",
+        20,
+        pause=0.01,
+    )
     assert not any(m["type"] == "end" and m["id"] == 1 for m, _ in page.sent)
 
 

@@ -12,7 +12,6 @@ import contextlib
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,8 @@ from urllib.parse import parse_qsl, urlencode
 
 import uvicorn
 from cql2 import Expr
+
+from tests.waiting import until
 
 Item = dict[str, Any]
 
@@ -371,10 +372,7 @@ def running(application: Callable[..., Any], *, lifespan: bool = False) -> Itera
     server = _Quiet(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
-    end = time.monotonic() + 20
-    while not server.started:
-        assert time.monotonic() < end, "the double did not start"
-        time.sleep(0.01)
+    until(lambda: server.started, "the double", pause=0.01)
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:

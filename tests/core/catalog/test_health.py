@@ -19,6 +19,7 @@ from cscale_core.catalog.federation import Federation
 from cscale_core.catalog.health import HealthWatch
 from cscale_core.http import guarded_client
 from cscale_core.site import Site
+from tests.waiting import soon
 
 Watch = Callable[..., Any]
 
@@ -120,17 +121,13 @@ async def test_it_looks_again_while_somebody_asks_and_ends_when_nobody_does(
     async with watch_of({"a": serve(landing.app())}, interval=0.1, idle=0.6) as watch:
         await watch.list()
         landing.status = 503
-        async with asyncio.timeout(10):
-            while (await watch.list())[0].online:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await soon(watch.list, "the outage", 10, fits=lambda told: not told[0].online)
         await asyncio.sleep(1.5)
         asked = landing.asked
         await asyncio.sleep(0.5)
         assert landing.asked == asked
         landing.status = 200
-        async with asyncio.timeout(10):
-            while not (await watch.list())[0].online:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await soon(watch.list, "the end of the outage", 10, fits=lambda told: told[0].online)
 
 
 async def test_nobodys_login_is_sent_and_no_redirect_leads_inside(

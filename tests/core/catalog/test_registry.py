@@ -23,6 +23,7 @@ from cscale_core.catalog.registry import Registry
 from cscale_core.http import guarded_client
 from cscale_core.site import Site
 from tests.core.catalog.gocdb_double import BOMB, Gocdb, Serve, service, services, sites
+from tests.waiting import soon
 
 OWN = {"id": "own", "title": "Own", "url": "https://own.example.eu"}
 GOOD = "https://stac.example.eu/v1"
@@ -76,12 +77,6 @@ async def searched(registry: Registry) -> SearchResult:
     site, http = registry._site, registry._http
     federation = Federation(site, http, None, providers=lambda: registry.providers)
     return await federation.search(SearchQuery())
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
 
 
 async def test_the_sites_own_come_first_and_the_registry_is_asked_as_it_documents(
@@ -311,7 +306,7 @@ async def test_the_list_on_disk_is_there_before_the_registry_answers(
     async with registry_of(cache) as registry:
         await registry.start()
         assert ids(registry) == ["own", "EODC", "VITO"]
-        await until(lambda: registry.state.problem != "")
+        await soon(lambda: registry.state.problem, "the problem")
         assert ids(registry) == ["own", "EODC", "VITO"]
     async with registry_of(cache, site_registry={"scope": "Other"}) as registry:
         await registry.start()
@@ -333,7 +328,7 @@ async def test_a_young_list_on_disk_is_not_read_again_before_its_time(
     aged(cache, timedelta(minutes=61))
     async with registry_of(cache) as registry:
         await registry.start()
-        await until(lambda: times_read(double) == 2)
+        await soon(lambda: times_read(double) == 2, "the second reading")
 
 
 async def test_a_list_on_disk_from_the_future_is_read_again_at_once(
@@ -345,7 +340,7 @@ async def test_a_list_on_disk_from_the_future_is_read_again_at_once(
     aged(cache, timedelta(days=-400))
     async with registry_of(cache) as registry:
         await registry.start()
-        await until(lambda: times_read(double) == 2)
+        await soon(lambda: times_read(double) == 2, "the second reading")
 
 
 async def test_whoever_asks_while_it_is_read_waits_for_that_reading(
@@ -372,7 +367,7 @@ async def test_the_end_does_not_wait_for_a_reading_and_nobody_waits_for_ever(
     async with registry_of() as registry:
         await registry.start()
         waiting = asyncio.create_task(registry.refresh())
-        await until(lambda: times_read(double) == 1)
+        await soon(lambda: times_read(double) == 1, "the first reading")
         async with asyncio.timeout(10):
             await registry.stop()
             state = await waiting
@@ -396,9 +391,9 @@ async def test_a_damaged_list_on_disk_is_as_good_as_none(
     cache.write_text(text, encoding="utf-8")
     async with registry_of(cache) as registry:
         await registry.start()
-        await until(lambda: registry.state.read_at is not None)
+        await soon(lambda: registry.state.read_at, "a reading")
         assert ids(registry) == ["own", "EODC", "VITO"]
-        await until(lambda: cache.read_text(encoding="utf-8") != text)
+        await soon(lambda: cache.read_text(encoding="utf-8") != text, "the list on disk")
     assert set(json.loads(cache.read_text(encoding="utf-8"))["sites"]) == {"EODC", "VITO"}
 
 
@@ -422,9 +417,9 @@ async def test_it_is_read_again_and_again_until_it_is_stopped(
 ) -> None:
     async with registry_of(site_registry={"interval": 1}) as registry:
         await registry.start()
-        await until(lambda: ids(registry) == ["own", "EODC", "VITO"])
+        await soon(lambda: ids(registry) == ["own", "EODC", "VITO"], "the first list")
         double.sites = sites("VITO")
-        await until(lambda: ids(registry) == ["own", "VITO"])
+        await soon(lambda: ids(registry) == ["own", "VITO"], "the second list")
         await registry.stop()
         asked = len(double.asked)
         await asyncio.sleep(1.5)

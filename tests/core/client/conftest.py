@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -40,16 +38,3 @@ def own_server(tmp_path: Path) -> Iterator[PlayedServer]:
 def jobs(server: PlayedServer) -> Jobs:
     """The list of jobs of the shared server."""
     return server.workspace().jobs
-
-
-@pytest.fixture
-def eventually() -> Callable[..., None]:
-    """Waits until a call gives something true."""
-
-    def wait(call: Callable[[], Any], seconds: float = 30) -> None:
-        end = time.monotonic() + seconds
-        while not call():
-            assert time.monotonic() < end, f"not within {seconds} s"
-            time.sleep(0.05)
-
-    return wait

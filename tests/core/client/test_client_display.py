@@ -12,7 +12,6 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
 
@@ -26,8 +25,7 @@ from cscale_core.client.waiting import JobScene
 from tests.core.client.played_server import ROOT, PlayedServer, play
 from tests.core.client.server_process import TOKEN
 from tests.core.client.test_client_map import builder
-
-Eventually = Callable[..., None]
+from tests.waiting import until
 
 SCRIPT = """
     import sys, httpx
@@ -74,37 +72,36 @@ def watched(server: PlayedServer, job: Job) -> Terminal:
 
 
 def test_a_bar_on_a_terminal_is_interrupted_and_attached_to_again(
-    jobs: Jobs, server: PlayedServer, eventually: Eventually
+    jobs: Jobs, server: PlayedServer
 ) -> None:
     job = jobs.submit("openeo", play(hold="bar", progress=0.33), title="Bar \x1b]0;evil\x07")
     first = watched(server, job)
     try:
-        eventually(lambda: "33%" in first.read())
+        until(first.read, "the progress", fits=lambda shown: "33%" in shown)
         assert "running" in first.read()
         assert "1 of 3 files, 1.0 MiB of 3.0 MiB" in first.read()
         first.process.send_signal(signal.SIGINT)
-        eventually(lambda: f'jobs["{job.id}"].wait()' in first.read())
+        attach = f'jobs["{job.id}"].wait()'
+        until(first.read, "how to attach again", fits=lambda shown: attach in shown)
         assert "\x1b]0;" not in first.shown
     finally:
         first.close()
     assert not jobs[job.id].ended
     second = watched(server, job)
     try:
-        eventually(lambda: "33%" in second.read())
+        until(second.read, "the progress, again", fits=lambda shown: "33%" in shown)
         server.release("bar")
-        eventually(lambda: "finished" in second.read())
+        until(second.read, "the end", fits=lambda shown: "finished" in shown)
         assert second.process.wait(30) == 0
     finally:
         second.close()
 
 
-def test_progress_that_is_not_known_is_not_called_nought(
-    jobs: Jobs, server: PlayedServer, eventually: Eventually
-) -> None:
+def test_progress_that_is_not_known_is_not_called_nought(jobs: Jobs, server: PlayedServer) -> None:
     job = jobs.submit("openeo", play(hold="unknown"), title="Unknown")
     terminal = watched(server, job)
     try:
-        eventually(lambda: "running" in terminal.read())
+        until(terminal.read, "the status", fits=lambda shown: "running" in shown)
         assert "progress unknown" in terminal.read()
         assert "0%" not in terminal.read()
         assert "unknown" in job.refresh()._repr_html_()

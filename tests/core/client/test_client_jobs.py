@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -16,8 +15,7 @@ from cscale_core.client.watching import Watch
 from cscale_core.errors import Conflict, InvalidInput, LoginRequired, NotFound
 from tests.core.client.played_server import PlayedServer, play
 from tests.core.client.server_process import TOKEN
-
-Eventually = Callable[..., None]
+from tests.waiting import until
 
 
 def test_a_job_is_submitted_waited_for_and_its_results_are_there(jobs: Jobs) -> None:
@@ -130,11 +128,11 @@ def test_the_list_is_chosen_from_and_the_newest_comes_first(jobs: Jobs) -> None:
         two.wait(progress=False)
 
 
-def test_pause_resume_and_delete(jobs: Jobs, server: PlayedServer, eventually: Eventually) -> None:
+def test_pause_resume_and_delete(jobs: Jobs, server: PlayedServer) -> None:
     job = jobs.submit("openeo", play(hold="pausing"), title="Resting")
-    eventually(lambda: job.refresh().status == "running")
+    until(lambda: job.refresh().status == "running", "a running job")
     job.pause()
-    eventually(lambda: job.refresh().status == "paused")
+    until(lambda: job.refresh().status == "paused", "a paused job")
     with pytest.raises(Conflict):
         job.delete()
     job.resume()
@@ -164,15 +162,13 @@ def test_every_change_is_told(jobs: Jobs) -> None:
     assert told[-1] == "finished"
 
 
-def test_a_job_deleted_elsewhere_ends_the_wait(
-    jobs: Jobs, server: PlayedServer, eventually: Eventually
-) -> None:
+def test_a_job_deleted_elsewhere_ends_the_wait(jobs: Jobs, server: PlayedServer) -> None:
     job = jobs.submit("openeo", play(hold="deleted"), title="Deleted")
     other = server.workspace().jobs[job.id]
 
     def delete() -> None:
         other.cancel()
-        eventually(lambda: other.refresh().ended)
+        until(lambda: other.refresh().ended, "the end of the job")
         other.delete()
 
     # Whoever waits sees the cancel or the deletion, whichever comes first.
@@ -207,14 +203,12 @@ async def test_an_await_that_is_canceled_leaves_the_job_running(
     await jobs[job.id]
 
 
-def test_queued_and_running_times_are_told_apart(
-    jobs: Jobs, server: PlayedServer, eventually: Eventually
-) -> None:
+def test_queued_and_running_times_are_told_apart(jobs: Jobs, server: PlayedServer) -> None:
     job = jobs.submit("openeo", play(queue="turn", hold="done"), title="Times")
-    eventually(lambda: job.refresh().status == "queued")
+    until(lambda: job.refresh().status == "queued", "a queued job")
     assert not job.running_time
     server.release("turn")
-    eventually(lambda: job.refresh().status == "running")
+    until(lambda: job.refresh().status == "running", "a running job")
     time.sleep(0.2)
     assert job.running_time.total_seconds() >= 0.2
     server.release("done")
@@ -225,14 +219,14 @@ def test_queued_and_running_times_are_told_apart(
 
 
 def test_a_log_is_read_folded_and_explains_why_it_is_empty(
-    jobs: Jobs, server: PlayedServer, eventually: Eventually
+    jobs: Jobs, server: PlayedServer
 ) -> None:
     job = jobs.submit(
         "openeo",
         play(queue="log", says=["start", *["tile\tlost \x1b[31m<x>"] * 5, "end"]),
         title="Log",
     )
-    eventually(lambda: job.refresh().status == "queued")
+    until(lambda: job.refresh().status == "queued", "a queued job")
     assert "the back end writes a log when it runs" in str(job.logs())
     server.release("log")
     job.wait(progress=False)

@@ -17,10 +17,10 @@ from cscale_core.client.areas import Tile
 from cscale_core.errors import Conflict, InvalidInput, UpstreamError
 from tests.core.client.played_server import ROOT, PlayedServer, play
 from tests.core.client.server_process import TOKEN
+from tests.waiting import until
 
 AREA = [0.0, 40.0, 2.0, 41.0]
 Build = Callable[[Tile], JobSpec]
-Eventually = Callable[..., None]
 
 
 def builder(**what: Any) -> Build:
@@ -48,7 +48,7 @@ def test_every_part_has_a_job_with_its_area_and_results(jobs: Jobs) -> None:
 
 
 def test_no_more_than_the_limit_is_open_at_each_back_end_and_both_are_used(
-    jobs: Jobs, server: PlayedServer, eventually: Eventually
+    jobs: Jobs, server: PlayedServer
 ) -> None:
     mapped = map_jobs(
         builder(hold="limits"),
@@ -211,10 +211,10 @@ def started(server: PlayedServer, name: str) -> subprocess.Popen[str]:
 
 
 def test_killed_in_the_middle_it_goes_on_and_submits_nothing_twice(
-    jobs: Jobs, server: PlayedServer, eventually: Eventually
+    jobs: Jobs, server: PlayedServer
 ) -> None:
     first = started(server, "Killed")
-    eventually(lambda: len(of(jobs, "Killed")) >= 3, 60)
+    until(lambda: len(of(jobs, "Killed")) >= 3, "the third job", pause=0.05)
     first.send_signal(signal.SIGKILL)
     first.wait()
     before = of(jobs, "Killed")
@@ -228,11 +228,9 @@ def test_killed_in_the_middle_it_goes_on_and_submits_nothing_twice(
     assert len(after) == len(set(after)) == 8
 
 
-def test_interrupted_its_jobs_go_on_and_it_says_so(
-    jobs: Jobs, server: PlayedServer, eventually: Eventually
-) -> None:
+def test_interrupted_its_jobs_go_on_and_it_says_so(jobs: Jobs, server: PlayedServer) -> None:
     process = started(server, "Interrupted")
-    eventually(lambda: len(of(jobs, "Interrupted")) == 6, 60)
+    until(lambda: len(of(jobs, "Interrupted")) == 6, "the sixth job", pause=0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode != 0

@@ -153,6 +153,15 @@ def test_address_that_only_looks_like_ours_gets_no_mounted_path(href: str) -> No
     assert addresses.localise(item, GRANTED) == item
 
 
+def test_a_shortcut_leads_to_the_object_behind_it() -> None:
+    here = site(mount="/s3", shortcuts={"/s3/me": "vo-bucket/users/u", "/eodata": "eodata"})
+    assert addresses.parse("/s3/me/a/b.tif", here) == ObjectAddress("vo-bucket", "users/u/a/b.tif")
+    assert addresses.parse("/eodata/Sentinel-2/x", here) == ObjectAddress("eodata", "Sentinel-2/x")
+    assert addresses.parse("/s3/vo-bucket/me", here) == ObjectAddress("vo-bucket", "me")
+    with pytest.raises(InvalidInput):
+        addresses.parse("/s3/me/../other/x", here)
+
+
 @pytest.mark.parametrize(
     "alternate", ["elsewhere", None, ["https"], {"https": "elsewhere", "mount": None}]
 )

@@ -172,11 +172,14 @@ def listener(broker: Broker, serve: Any, tmp_path: Path, monkeypatch: pytest.Mon
     async def token(request: Request) -> Response:
         if request.headers.get("authorization") != "password":
             return JSONResponse({"code": "forbidden", "message": "wrong password"}, 403)
+        if request.url.path == "/v1/s3":
+            return JSONResponse({"AccessKeyId": "key"})
         return JSONResponse({"access_token": f"for-{request.query_params['audience']}"})
 
+    routes = [Route(path, token) for path in ("/v1/token", "/v1/s3")]
     file = tmp_path / "token"
     file.write_text("password\n", encoding="utf-8")
-    monkeypatch.setenv("CSCALE_TOKEN_URL", serve(Starlette(routes=[Route("/v1/token", token)])))
+    monkeypatch.setenv("CSCALE_TOKEN_URL", serve(Starlette(routes=routes)))
     monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(file))
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     return file
@@ -185,6 +188,11 @@ def listener(broker: Broker, serve: Any, tmp_path: Path, monkeypatch: pytest.Mon
 async def test_the_loopback_listener_gives_tokens_async_and_sync(listener: Path) -> None:
     assert await LoopbackTokens().token("openeo") == "for-openeo"
     assert await asyncio.to_thread(LoopbackTokens().read, "catalogue") == "for-catalogue"
+
+
+async def test_the_loopback_listener_gives_s3_credentials(listener: Path) -> None:
+    given = await LoopbackTokens().s3_credentials()
+    assert given["AccessKeyId"] == "key"
 
 
 async def test_a_wrong_password_file_is_told(listener: Path) -> None:

@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -86,6 +87,11 @@ def test_a_signed_address_serves_without_credentials(store: ObjectStore) -> None
     store.put(HERE, b"data")
     with urllib.request.urlopen(store.presign(HERE, 60)) as answer:  # noqa: S310
         assert answer.read() == b"data"
+    saved = store.presign(HERE, 60, download=True)
+    with urllib.request.urlopen(saved) as answer:  # noqa: S310
+        assert answer.read() == b"data"
+        name = quote(HERE.key.rpartition("/")[2], safe="")
+        assert answer.headers["Content-Disposition"] == f"attachment; filename*=UTF-8''{name}"
 
 
 def test_wrong_keys_are_forbidden_and_no_keys_ask_for_a_login(

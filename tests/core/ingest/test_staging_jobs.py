@@ -21,6 +21,7 @@ from cscale_core.jobs.model import Job, JobSpec, JobStatus
 from cscale_core.jobs.store import JobStore
 from cscale_core.objects import SMALLEST_PART, ObjectStore, Upload
 from cscale_core.site import Site
+from tests.waiting import soon
 
 #: What a connection holds beside the part that is being filled: buffers of both ends.
 BUFFERS = 8 * 2**20
@@ -70,10 +71,9 @@ class World:
         return JobManager(self.site, jobs, {"staging": self.engine}, lambda job: None)
 
     async def seen(self, job_id: str, when: Callable[[Job], bool]) -> Job:
-        async with asyncio.timeout(60):
-            while not when(job := await self.manager.get(job_id)):  # noqa: ASYNC110 - a test's wait
-                await asyncio.sleep(0.02)
-        return job
+        return await soon(
+            lambda: self.manager.get(job_id), f"what is awaited of {job_id}", fits=when
+        )
 
     async def ended(self, job_id: str) -> Job:
         return await self.seen(job_id, lambda job: job.status.ended)

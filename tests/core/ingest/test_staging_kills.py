@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from cscale_core.jobs.model import Job, JobSpec, JobStatus
 from cscale_core.jobs.store import JobStore
 from cscale_core.objects import SMALLEST_PART, ObjectStore
 from cscale_core.site import Site
+from tests.waiting import soon
 
 SERVER = Path(__file__).with_name("staging_server.py")
 #: What a connection holds beside the part that is being filled: buffers of both ends.
@@ -83,12 +83,6 @@ class World:
         answer = client.list_parts(Bucket="vobucket", Key=key, UploadId=found[0]["UploadId"])
         return len(answer.get("Parts", ()))
 
-    async def until(self, true: Callable[[], bool]) -> None:
-        end = time.monotonic() + 60
-        while not await asyncio.to_thread(true):
-            assert time.monotonic() < end, "it did not come to that"
-            await asyncio.sleep(0.02)
-
     def job(self) -> Job:
         store = JobStore(self.folder / "jobs.sqlite")
         store.open()
@@ -137,7 +131,11 @@ async def test_a_kill_in_the_middle_of_a_large_file_costs_what_was_in_flight(
     world.asks_for({"large": size})
     world.source.slow["/large.bin"] = 0.005
     process = await world.starts()
-    await world.until(lambda: world.parts("large") >= 2)
+    await soon(
+        lambda: asyncio.to_thread(world.parts, "large"),
+        "the second part",
+        fits=lambda parts: parts >= 2,
+    )
     process.send_signal(signal.SIGKILL)
     await process.wait()
     kept = world.parts("large")

@@ -14,7 +14,6 @@ import copy
 import itertools
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,6 +107,7 @@ class KubernetesDouble:
                 web.patch(core + "/secrets/{name}", self._patch_secret),
                 web.delete(core + "/secrets/{name}", self._delete_secret),
                 web.get(core + "/pods", self._list_pods),
+                web.delete(core + "/pods", self._delete_pods),
                 web.get(core + "/pods/{name}/log", self._log),
                 web.get(core + "/events", self._list_events),
                 web.get(core + "/services/{name}/proxy/{path:.*}", self._proxy),
@@ -321,6 +321,7 @@ class KubernetesDouble:
         name = body["metadata"]["name"]
         if name in self.secrets:
             return problem(409, "AlreadyExists", f'secrets "{name}" already exists')
+        body["metadata"]["uid"] = f"uid-{next(self._uids)}"
         owners = {o["uid"] for o in body["metadata"].get("ownerReferences", ())}
         living = {b["metadata"]["uid"] for b in self.applications.values()}
         if owners and not owners & living:
@@ -403,6 +404,12 @@ class KubernetesDouble:
         items = [body for body in self.pods.values() if self._selected(request, body)]
         return web.json_response({"items": items})
 
+    async def _delete_pods(self, request: web.Request) -> web.Response:
+        chosen = [name for name, body in self.pods.items() if self._selected(request, body)]
+        for name in chosen:
+            del self.pods[name]
+        return web.json_response({"items": []})
+
     def event(self, name: str, reason: str, message: str) -> None:
         self.events.append(
             {
@@ -444,9 +451,3 @@ class KubernetesDouble:
     def asked(self, method: str, part: str) -> int:
         """How often something was asked."""
         return sum(each[0] == method and part in each[1] for each in self.requests)
-
-    async def until(self, condition: Callable[[], object], seconds: float = 20) -> None:
-        """Wait for something to come true."""
-        async with asyncio.timeout(seconds):
-            while not condition():  # noqa: ASYNC110 - any condition, of a test
-                await asyncio.sleep(0.01)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from cscale_core.jobs.model import Job, JobSpec, JobStatus
 from cscale_core.jobs.polling import Pace
 from cscale_core.jobs.store import JobStore
 from cscale_core.site import Site
+from tests.waiting import soon
 
 GRAPH = {"add": {"process_id": "add", "arguments": {"x": 1, "y": 2}, "result": True}}
 
@@ -105,12 +105,9 @@ class World:
         return job, self.double.jobs[job.engine_id]
 
     async def until(self, job_id: str, condition: Callable[[Job], object]) -> Job:
-        for _ in range(1000):
-            job = await self.manager.get(job_id)
-            if condition(job):
-                return job
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"did not come to it: {job}")
+        return await soon(
+            lambda: self.manager.get(job_id), f"what is awaited of {job_id}", fits=condition
+        )
 
     async def ended(self, job_id: str) -> Job:
         return await self.until(job_id, lambda job: job.status.ended)
@@ -130,15 +127,6 @@ def backend(double: Double, **members: Any) -> OpenEOBackend:
     return OpenEOBackend.model_validate(
         {"id": "here", "title": "Back end", "url": double.url, "audience": "openeo", **members}
     )
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until something is so, for a while."""
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("did not come to it")
 
 
 def finish(remote: RemoteJob) -> None:

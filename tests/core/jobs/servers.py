@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import soon
+
 PROGRAM = Path(__file__).with_name("server_double.py")
 SPEC = {"engine": "staging", "process": {}}
 LONG = 60.0
@@ -58,12 +60,14 @@ class Server:
 
     async def gets(self, job_id: str, status: str) -> dict[str, Any]:
         """Wait until it shows a job in a status."""
-        async with asyncio.timeout(LONG):
-            while True:
-                job: dict[str, Any] = await self.call("get", job_id=job_id)
-                if job["status"] == status:
-                    return job
-                await asyncio.sleep(0.05)
+        job: dict[str, Any] = await soon(
+            lambda: self.call("get", job_id=job_id),
+            f"{job_id} as {status}",
+            LONG,
+            fits=lambda job: job["status"] == status,
+            pause=0.05,
+        )
+        return job
 
     async def killed(self) -> None:
         """kill -9."""

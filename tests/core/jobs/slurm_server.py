@@ -19,7 +19,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from cscale_hub.local.slurm import packages
 from cscale_hub.local.slurm.config import SlurmConfig
 from cscale_hub.local.slurm.daemons import Daemons
 from cscale_hub.local.slurm.slurm_conf import account
+from tests.waiting import until
 
 SSH_PACKAGES = {"sshd": "openssh-server", "ssh": "openssh-client"}
 PARTITIONS = (
@@ -67,14 +68,6 @@ def _free_ports(count: int) -> list[int]:
     for listener in held:
         listener.close()
     return ports
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
-    """Wait for something to become true."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not come about"
-        time.sleep(0.05)
 
 
 class SlurmServer(Daemons):

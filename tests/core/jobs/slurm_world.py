@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from cscale_core.jobs.model import Job, JobSpec, JobStatus
 from cscale_core.jobs.polling import Pace
 from cscale_core.jobs.store import JobStore
 from cscale_core.site import Site
+from tests.waiting import soon
 
 PACE = Pace(
     prompt=0.05,
@@ -106,12 +106,14 @@ class World:
         return await self.manager.submit(spec(*command, **options))
 
     async def until(self, job_id: str, condition: Callable[[Job], object]) -> Job:
-        for _ in range(5000):
-            job = await self.manager.get(job_id)
-            if condition(job):
-                return job
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"did not come to it: {job}, {await self.log(job_id)}")
+        return await soon(
+            lambda: self.manager.get(job_id),
+            f"what is awaited of {job_id}",
+            270,
+            fits=condition,
+            beside=lambda: self.log(job_id),
+            pause=0.05,
+        )
 
     async def running(self, job_id: str) -> Job:
         return await self.until(job_id, lambda job: job.status == JobStatus.RUNNING)
@@ -121,11 +123,12 @@ class World:
 
     async def says(self, job_id: str, line: str) -> None:
         """Wait for a line in its log."""
-        for _ in range(600):
-            if line in await self.log(job_id):
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"never said {line}: {await self.log(job_id)}")
+        await soon(
+            lambda: self.log(job_id),
+            f"the line {line!r}",
+            fits=lambda said: line in said,
+            pause=0.05,
+        )
 
     async def log(self, job_id: str) -> list[str]:
         return [line.message for line in await self.manager.logs(job_id, limit=10_000)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from cscale_core.jobs.model import Job, JobSpec
 from cscale_core.jobs.store import JobStore
 from cscale_core.site import Site
 from cscale_core.workflows.applications import Application
+from tests.waiting import soon
 
 #: The times of the engine, made short.
 QUICK = Rhythm(
@@ -53,6 +53,14 @@ class Tokens:
             raise LoginRequired("The session has ended.")
         self.count += 1
         return f"very-secret-{audience}-{self.count}"
+
+    async def s3_credentials(self) -> dict[str, Any]:
+        return {
+            "AccessKeyId": await self.token("key"),
+            "SecretAccessKey": "very-secret",
+            "Token": "very-secret",
+            "Expiration": "2999-01-01T00:00:00Z",
+        }
 
 
 class World:
@@ -108,7 +116,7 @@ class World:
         """A job whose application and Secret are in the cluster, and the application's name."""
         job = await self.submit(**changes)
         name = f"cscale-{job.id}"
-        await self.double.until(lambda: name in self.double.secrets)
+        await soon(lambda: name in self.double.secrets, "the Secret", pause=0.01)
         return job, name
 
     async def running(self, **changes: Any) -> tuple[Job, str]:
@@ -117,15 +125,20 @@ class World:
         return await self.until(job.id, lambda job: job.status == "running"), name
 
     async def until(self, job_id: str, condition: Callable[[Job], object]) -> Job:
-        for _ in range(1500):
-            job = await self.manager.get(job_id)
-            if condition(job):
-                return job
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"did not come to it: {job}")
+        return await soon(
+            lambda: self.manager.get(job_id), f"what is awaited of {job_id}", fits=condition
+        )
 
     async def ended(self, job_id: str) -> Job:
         return await self.until(job_id, lambda job: job.status.ended)
+
+    async def says(self, job_id: str, words: str) -> None:
+        """Wait for a line of its log with these words."""
+        await soon(
+            lambda: self.said(job_id),
+            f"a line with {words!r}",
+            fits=lambda said: any(words in line for line in said),
+        )
 
     async def said(self, job_id: str) -> list[str]:
         return [line.message for line in await self.manager.logs(job_id)]

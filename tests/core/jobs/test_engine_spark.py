@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import textwrap
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from cscale_core.jobs.spark_submit import SparkProcess
 from cscale_core.jobs.store import JobStore
 from cscale_core.site import Site
 from cscale_core.workflows.applications import Application
+from tests.waiting import soon
 
 SUBMIT = f"""#!/bin/sh
 while [ $# -gt 0 ]; do
@@ -91,12 +91,9 @@ class World:
         await self.manager.start()
 
     async def until(self, job_id: str, condition: Callable[[Job], object]) -> Job:
-        for _ in range(1000):
-            job = await self.manager.get(job_id)
-            if condition(job):
-                return job
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"did not come to it: {job}")
+        return await soon(
+            lambda: self.manager.get(job_id), f"what is awaited of {job_id}", fits=condition
+        )
 
     async def ended(self, job_id: str) -> Job:
         return await self.until(job_id, lambda job: job.status.ended)
@@ -121,11 +118,6 @@ async def world(
     for folder in (tmp_path / "spark").glob("*"):
         if (folder / "pid").exists():
             SparkProcess.attach(folder).terminate(grace=1)
-
-
-def wait_for_end(process: SparkProcess) -> None:
-    while process.poll() is None:
-        time.sleep(0.05)
 
 
 def spec(**changes: Any) -> JobSpec:
@@ -177,7 +169,7 @@ async def test_application_that_ended_while_no_server_ran_is_still_a_result(
     await world.until(job.id, lambda job: job.status == JobStatus.RUNNING)
     await world.manager.stop()
     process = SparkProcess.attach(world.engine.local.work_dir(job.id))
-    await asyncio.to_thread(wait_for_end, process)
+    await soon(process.poll, "the end", 240, fits=lambda status: status is not None)
     world.manager = world.new_manager()
     await world.manager.start()
     assert (await world.ended(job.id)).status == JobStatus.FINISHED

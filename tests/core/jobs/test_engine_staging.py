@@ -20,6 +20,7 @@ from cscale_core.jobs.manager import JobManager
 from cscale_core.jobs.model import Job, JobSpec, JobStatus, Transferred
 from cscale_core.jobs.store import JobStore
 from cscale_core.site import Site
+from tests.waiting import soon
 
 ITEM = {
     "type": "Feature",
@@ -66,19 +67,20 @@ class World:
         return RegisterReport(items=outcomes)
 
     async def ended(self, job_id: str) -> Job:
-        for _ in range(500):
-            job = await self.manager.get(job_id)
-            if job.status.ended:
-                return job
-            await asyncio.sleep(0.01)
-        raise AssertionError(f"did not end: {job}")
+        return await soon(
+            lambda: self.manager.get(job_id),
+            f"the end of {job_id}",
+            fits=lambda job: job.status.ended,
+            pause=0.01,
+        )
 
     async def reaches(self, job_id: str, status: JobStatus) -> None:
-        for _ in range(500):
-            if (await self.manager.get(job_id)).status == status:
-                return
-            await asyncio.sleep(0.01)
-        raise AssertionError(f"never {status}")
+        await soon(
+            lambda: self.manager.get(job_id),
+            f"{job_id} as {status}",
+            fits=lambda job: job.status == status,
+            pause=0.01,
+        )
 
 
 @pytest.fixture
@@ -142,11 +144,9 @@ async def test_progress_is_that_of_the_bytes(world: World, monkeypatch: pytest.M
 
     staging(monkeypatch, stage)
     job = await world.manager.submit(spec())
-    for _ in range(300):
-        seen = await world.manager.get(job.id)
-        if seen.progress:
-            break
-        await asyncio.sleep(0.01)
+    seen = await soon(
+        lambda: world.manager.get(job.id), "progress", fits=lambda seen: seen.progress
+    )
     assert seen.progress == pytest.approx(0.38)
     assert seen.message == "0 of 1 files; fetching B03"
     go.set()
@@ -221,8 +221,7 @@ async def test_staging_that_was_cut_off_is_done_again_after_a_restart(
 
     staging(monkeypatch, stage)
     job = await world.manager.submit(spec())
-    while not runs:  # noqa: ASYNC110 - a test's wait
-        await asyncio.sleep(0.01)
+    await soon(lambda: runs, "the first run", 240)
     await world.manager.stop()
     world.manager = world.new_manager()
     await world.manager.start()

@@ -19,6 +19,7 @@ from cscale_core.jobs.manager import JobManager
 from cscale_core.jobs.model import Job, JobSpec, JobStatus
 from cscale_core.jobs.store import JobStore
 from cscale_core.site import Catalogue, S3Site, Site
+from tests.waiting import soon
 
 SITE = Site(
     user="u1",
@@ -81,19 +82,20 @@ class World:
         return runs._tasks if runs is not None else {}
 
     async def ended(self, job_id: str) -> Job:
-        for _ in range(500):
-            job = await self.manager.get(job_id)
-            if job.status.ended and job_id not in self.tasks:
-                return job
-            await asyncio.sleep(0.01)
-        raise AssertionError(f"{job} did not end")
+        return await soon(
+            lambda: self.manager.get(job_id),
+            f"the end of {job_id}",
+            fits=lambda job: job.status.ended and job_id not in self.tasks,
+            pause=0.01,
+        )
 
     async def reaches(self, job_id: str, status: JobStatus) -> None:
-        for _ in range(500):
-            if (await self.manager.get(job_id)).status == status:
-                return
-            await asyncio.sleep(0.01)
-        raise AssertionError(f"never {status}")
+        await soon(
+            lambda: self.manager.get(job_id),
+            f"{job_id} as {status}",
+            fits=lambda job: job.status == status,
+            pause=0.01,
+        )
 
 
 async def test_job_runs_to_its_end_and_every_revision_is_told_once(tmp_path: Path) -> None:
@@ -286,10 +288,7 @@ async def test_engines_notes_survive_a_restart(tmp_path: Path) -> None:
     world = World(tmp_path, note)
     await world.manager.start()
     job = await world.manager.submit(SPEC)
-    for _ in range(200):
-        if world.manager.store.state(job.id):
-            break
-        await asyncio.sleep(0.01)
+    await soon(lambda: world.manager.store.state(job.id), "the note")
     await world.manager.stop()
     seen: list[dict[str, Any]] = []
 

@@ -31,6 +31,7 @@ from cscale_core.jobs.model import (
 from cscale_core.jobs.store import JobStore
 from cscale_core.jobs.store import file as file_module
 from cscale_core.site import Site
+from tests.waiting import soon
 
 SITE = Site.model_validate(
     {
@@ -55,14 +56,6 @@ Script = Callable[[JobHandle], Awaitable[Outcome]]
 async def finish(handle: JobHandle) -> Outcome:
     await handle.update(status=JobStatus.RUNNING)
     return Outcome(JobStatus.FINISHED, "done", [{"id": "r"}])
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(LONG):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.01)
 
 
 class Scripted(Engine):
@@ -132,12 +125,13 @@ class World:
 
     async def until(self, job: Job | str, status: JobStatus) -> Job:
         job_id = job if isinstance(job, str) else job.id
-        async with asyncio.timeout(LONG):
-            while True:
-                now = await self.manager.get(job_id)
-                if now.status == status:
-                    return now
-                await asyncio.sleep(0.01)
+        return await soon(
+            lambda: self.manager.get(job_id),
+            f"{job_id} as {status}",
+            LONG,
+            fits=lambda now: now.status == status,
+            pause=0.01,
+        )
 
     async def ended(self, spec: JobSpec = SPEC) -> Job:
         return await self.until(await self.manager.submit(spec), JobStatus.FINISHED)
@@ -481,7 +475,7 @@ async def test_job_whose_note_could_not_be_written_goes_on_when_there_is_room(
     await begun.wait()
     with no_room(world):
         go.set()
-        await eventually(lambda: world.manager.problem is not None)
+        await soon(lambda: world.manager.problem, "the problem", LONG)
         await asyncio.sleep(0.2)
         assert not (await world.manager.get(job.id)).status.ended
     await world.until(job, JobStatus.FINISHED)
@@ -506,7 +500,7 @@ async def test_list_that_is_locked_at_the_start_is_taken_up_when_it_is_free(
         await world.manager.submit(SPEC)
     caplog.set_level(logging.INFO)
     other.execute("ROLLBACK")
-    await eventually(lambda: len(world.spark.runs) == 2)
+    await soon(lambda: len(world.spark.runs) == 2, "the second run", LONG)
     assert world.manager.problem is None
     await world.manager.cancel(job.id)
     await world.until(job, JobStatus.CANCELED)
@@ -534,7 +528,7 @@ async def test_damaged_list_is_shown_and_recovered_and_its_jobs_go_on(world: Wor
         await world.manager.cancel(job.id)
     assert world.spark.runs == [job.id]
     assert (await world.manager.recover()).writable
-    await eventually(lambda: len(world.spark.runs) == 2)
+    await soon(lambda: len(world.spark.runs) == 2, "the second run", LONG)
     await world.manager.cancel(job.id)
     await world.until(job, JobStatus.CANCELED)
 
@@ -557,7 +551,7 @@ async def test_list_damaged_while_a_job_runs_is_recovered_with_its_end(world: Wo
     with contextlib.suppress(sqlite3.Error):
         connection.execute("PRAGMA shrink_memory")
     go.set()
-    await eventually(lambda: isinstance(world.manager.problem, DamagedData))
+    await soon(lambda: isinstance(world.manager.problem, DamagedData), "the damage", LONG)
     assert (await world.manager.get(job.id)).status == JobStatus.RUNNING
     assert (await world.manager.recover()).writable
     await world.until(job, JobStatus.FINISHED)
@@ -583,6 +577,6 @@ async def test_engine_that_writes_without_the_lease_is_cancelled_not_failed(worl
     assert await world.manager.logs(job.id, wait=LONG)
     other = JobStore(world.path)
     assert other.take_lease("another server", '{"pid": 1}', other.lease())
-    await eventually(lambda: ends and not world.manager.runs_jobs)
+    await soon(lambda: ends and not world.manager.runs_jobs, "the end of the engine", LONG)
     assert ends == ["cancelled"]
     assert not (await world.manager.get(job.id)).status.ended

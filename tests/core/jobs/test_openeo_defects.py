@@ -11,10 +11,11 @@ from typing import Any
 import httpx
 import pytest
 from openeo_double import Double, Refusal
-from openeo_world import QUICK, Tokens, World, backend, finish, until
+from openeo_world import QUICK, Tokens, World, backend, finish
 
 from cscale_core.jobs.model import JobStatus
 from cscale_core.site import Site
+from tests.waiting import soon
 
 pytest.importorskip("openeo", reason="install cscale-hub[lab]")
 
@@ -61,7 +62,7 @@ async def test_many_jobs_are_watched_by_lists_and_not_one_by_one(
     for job in jobs:
         await world.until(job.id, lambda job: job.status == JobStatus.RUNNING)
     world.double.requests.clear()
-    await until(lambda: world.double.count("GET", "/jobs") >= 10)
+    await soon(lambda: world.double.count("GET", "/jobs") >= 10, "ten lists")
     described = [path for _, _, path, _ in world.double.requests if path.startswith("/jobs/r")]
     assert [path for path in described if not path.endswith("/logs")] == []
     oldest = await world.manager.get(jobs[0].id)
@@ -96,9 +97,9 @@ async def described_at_the_end(world: World, number: int) -> int:
     """Descriptions of a job that finishes beside one that goes on."""
     running, remote = await world.running(title=f"job {number}")
     # Two are followed, so the list is the cheaper way.
-    await until(lambda: world.double.count("GET", "/jobs") > 1)
+    await soon(lambda: world.double.count("GET", "/jobs") > 1, "the second list")
     lists = world.double.count("GET", "/jobs")
-    await until(lambda: world.double.count("GET", "/jobs") > lists + 1)
+    await soon(lambda: world.double.count("GET", "/jobs") > lists + 1, "two more lists")
     described = world.double.count("GET", f"/jobs/{remote.id}")
     finish(remote)
     if "usage" in world.double.switches.list_off:
@@ -161,7 +162,10 @@ async def test_unknown_for_a_moment_is_not_lost(make_world: Maker) -> None:
     running, remote = await world.running()
     del world.double.jobs[remote.id]
     asked = world.double.count("GET", f"/jobs/{remote.id}")
-    await until(lambda: world.double.count("GET", f"/jobs/{remote.id}") > asked + 2)
+    await soon(
+        lambda: world.double.count("GET", f"/jobs/{remote.id}") > asked + 2,
+        "three more descriptions",
+    )
     world.double.jobs[remote.id] = remote
     finish(remote)
     assert (await world.ended(running.id)).status == JobStatus.FINISHED
@@ -187,7 +191,7 @@ async def test_unknown_progress_stays_unknown(world: World) -> None:
     running, remote = await world.running()
     remote.progress = 0
     remote.say("a line")
-    await until(lambda: world.double.count("GET", "/logs") > 1)
+    await soon(lambda: world.double.count("GET", "/logs") > 1, "the second look at the log")
     assert (await world.manager.get(running.id)).progress is None
 
 
@@ -257,7 +261,7 @@ async def test_queued_job_says_that_there_is_no_log_yet(world: World) -> None:
     await world.restart()
     (remote,) = world.double.jobs.values()
     world.double.requests.clear()
-    await until(lambda: world.double.count("GET", remote.id) > 5)
+    await soon(lambda: world.double.count("GET", remote.id) > 5, "six descriptions")
     said = [line for line in await world.lines(job.id) if "no log before the job runs" in line]
     assert len(said) == 1
     assert world.double.count("GET", "/logs") == 0
@@ -270,7 +274,7 @@ async def test_log_that_cannot_be_read_is_a_warning_and_not_the_reason(world: Wo
     running, remote = await world.running()
     remote.say("one")
     world.double.switches.log_fails = True
-    await until(lambda: world.double.count("GET", "/logs") > 3)
+    await soon(lambda: world.double.count("GET", "/logs") > 3, "the fourth look at the log")
     remote.say("two")
     world.double.switches.log_fails = False
     remote.to("error")
@@ -333,7 +337,7 @@ async def test_log_goes_on_where_an_earlier_server_stopped(world: World) -> None
     running, remote = await world.running()
     remote.say("one")
     asked = world.double.count("GET", "/logs")
-    await until(lambda: world.double.count("GET", "/logs") > asked + 1)
+    await soon(lambda: world.double.count("GET", "/logs") > asked + 1, "two more looks at the log")
     await world.manager.stop()
     remote.say("two")
     await world.restart()
@@ -348,10 +352,10 @@ async def test_log_is_copied_soon_when_somebody_reads_it(make_world: Maker) -> N
     running, remote = await world.running()
     remote.say("a line")
     looks = world.double.count("GET", remote.id)
-    await until(lambda: world.double.count("GET", remote.id) > looks + 3)
+    await soon(lambda: world.double.count("GET", remote.id) > looks + 3, "four more looks")
     assert world.double.count("GET", "/logs") == 0
     world.engine.attend(running)
-    await until(lambda: world.double.count("GET", "/logs") > 1)
+    await soon(lambda: world.double.count("GET", "/logs") > 1, "the second look at the log")
     assert "a line" in await world.lines(running.id)
 
 
@@ -427,7 +431,7 @@ async def test_silence_is_counted_over_restarts(make_world: Maker) -> None:
     world = await make_world(stuck=3600.0)
     running, _ = await world.running()
     store = world.manager.store
-    await until(lambda: "sign_time" in store.state(running.id))
+    await soon(lambda: "sign_time" in store.state(running.id), "the note of the last sign")
     await world.manager.stop()
     state = store.state(running.id)
     store.set_state(running.id, {**state, "sign_time": "2026-01-01T00:00:00+00:00"})

@@ -69,6 +69,11 @@ def test_every_documented_code_says_what_to_do(code: str) -> None:
     assert code_of(error) == code
 
 
+def test_web_page_of_something_else_is_named_and_not_shown() -> None:
+    error = translated(Answer(404, message="<!DOCTYPE HTML>\n<html>Nothing here"), PLACE)
+    assert error.message == "B does not know it: a web page came instead of an answer (status 404)."
+
+
 def test_sets_of_codes_are_of_known_codes() -> None:
     assert MEANINGS.keys() >= NO_PLACE | NOT_READY | RENEWABLE
 
@@ -179,7 +184,7 @@ async def make_world(
 async def test_back_end_says_what_it_is_once_and_not_at_every_question(make_world: Maker) -> None:
     world = await make_world()
     (state,) = await world.engine.backends()
-    assert (state.online, state.version, state.logins) == (True, "openEO 1.2.0", ("oidc",))
+    assert (state.online, state.version, state.logins) == (True, "openEO 1.2.0", ("hub",))
     assert state.estimates
     asked = len(world.double.requests)
     assert await world.engine.backends() == [state]

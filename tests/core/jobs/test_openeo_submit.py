@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from openeo_double import Double, Refusal
-from openeo_world import Tokens, World, backend, finish, spec, until
+from openeo_world import Tokens, World, backend, finish, spec
 
 from cscale_core.jobs.engine import JobHandle
 from cscale_core.jobs.engines.openeo import OpenEOEngine
 from cscale_core.jobs.engines.openeo.remote import Remote
 from cscale_core.jobs.model import JobStatus
 from cscale_core.site import Site
+from tests.waiting import soon
 
 pytest.importorskip("openeo", reason="install cscale-hub[lab]")
 
@@ -84,7 +85,10 @@ async def submit_and_die(world: World, killer: Killer) -> None:
     engine = OpenEOEngine(world.site, world.tokens, world.terms)
     task = asyncio.create_task(engine.run(handle))
     try:
-        await until(lambda: killer.dead or task.done() or handle.job.status == JobStatus.RUNNING)
+        await soon(
+            lambda: killer.dead or task.done() or handle.job.status == JobStatus.RUNNING,
+            "a death or the start",
+        )
     finally:
         task.cancel()
         ended = await asyncio.gather(task, return_exceptions=True)
@@ -137,7 +141,7 @@ async def test_creation_that_shows_late_in_the_list_is_waited_for(world: World) 
     world.manager = world.new_manager()
     lists = world.double.count("GET", "/jobs")
     await world.manager.start()
-    await until(lambda: world.double.count("GET", "/jobs") > lists)
+    await soon(lambda: world.double.count("GET", "/jobs") > lists, "another list")
     world.double.switches.list_hides.clear()
     (job,) = (await world.manager.changes()).jobs
     found = await world.until(job.id, lambda job: job.engine_id)
@@ -192,7 +196,7 @@ async def test_cancel_while_nobody_knows_whether_it_was_created_stops_it_there(
     store.want(job.id, "cancel", "canceling")
     await world.manager.start()
     assert (await world.ended(job.id)).status == JobStatus.CANCELED
-    await until(lambda: remote.status == "canceled")
+    await soon(lambda: remote.status == "canceled", "the cancellation")
     assert remote.starts == 0
 
 

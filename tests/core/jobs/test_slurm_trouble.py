@@ -21,6 +21,7 @@ from slurm_world import World, cluster, spec
 from cscale_core.jobs.engines.slurm import following, rest, submitting
 from cscale_core.jobs.model import JobStatus
 from cscale_core.site import Site
+from tests.waiting import soon, until
 
 pytestmark = pytest.mark.slurm
 PROGRAM = 'echo $SLURM_JOB_ID >> "$CSCALE_WORK/../ran-$CSCALE_JOB_ID"; sleep 1'
@@ -154,7 +155,7 @@ async def test_of_two_that_were_sent_one_runs_and_is_the_one_followed(
         script = slurm.folder / "twin.sh"
         script.write_text(world.engine.render_script(job.spec, job.id))
         twin = slurm.run("sbatch", "--parsable", "--partition=first", str(script)).strip()
-        slurm_server.until((slurm.work / job.id / "owner").exists, "the twin's start")
+        until((slurm.work / job.id / "owner").exists, "the twin's start")
     finally:
         slurm.run("scontrol", "update", "PartitionName=short", "State=UP")
     ended = await world.ended(job.id)
@@ -233,7 +234,7 @@ async def test_job_that_slurm_forgot_is_known_by_what_its_script_noted(
         # The controller drops old jobs when it is asked to look, twice a minute by itself.
         return not other.run("squeue", "-h", "--states=all")
 
-    await asyncio.to_thread(slurm_server.until, forgotten, "that all is forgotten", 120)
+    await asyncio.to_thread(until, forgotten, "that all is forgotten", 120)
     await world.restart()
     assert (await world.ended(well.id)).status == JobStatus.FINISHED
     assert "well" in await world.log(well.id)
@@ -256,10 +257,15 @@ async def test_job_that_nobody_knows_is_lost(
     monkeypatch.setattr(following, "LOST_SECONDS", 1.0)
     world = World(other, tmp_path, make_site, way)
     await world.manager.start()
-    job = await world.submit("sleep", "300")
+    job = await world.submit("bash", "-c", "echo $PPID $$ > ../pids-$CSCALE_JOB_ID; exec sleep 300")
     running = await world.running(job.id)
+    noted = other.work / f"pids-{job.id}"
+    pids = await soon(noted.read_text, "its processes", despite=FileNotFoundError)
     for name in ("slurmctld", "slurmd"):
         other.kill(name, signal.SIGKILL)
+    # A new controller ends jobs that it does not know, and then the script may leave its word.
+    for pid in pids.split():
+        os.kill(int(pid), signal.SIGKILL)
     shutil.rmtree(other.folder / "state")
     (other.folder / "state").mkdir()
     other.start_controller()
@@ -338,7 +344,7 @@ async def test_cluster_that_is_away_is_waited_for_and_can_be_given_up(
 
 def expired_token(slurm: SlurmServer) -> str:
     token = slurm.run("scontrol", "token", "lifespan=1").strip().removeprefix("SLURM_JWT=")
-    slurm_server.until(lambda: rest.expired(token), "the end of a token")
+    until(lambda: rest.expired(token), "the end of a token")
     # In the very second of its end Slurm takes it yet.
     time.sleep(1.5)
     return token

@@ -21,6 +21,7 @@ from cscale_core.jobs.engines.spark.kubernetes import submitting
 from cscale_core.jobs.engines.spark.results import Left
 from cscale_core.jobs.model import JobStatus
 from cscale_core.site import Site
+from tests.waiting import soon
 
 ITEM = {"id": "r", "assets": {"a": {"href": "s3://vobucket/x.tif"}}}
 
@@ -134,11 +135,11 @@ async def test_server_that_dies_in_the_middle_leaves_one_application(
     job = await world.submit()
     name = f"cscale-{job.id}"
     if moment == "before":
-        await double.until(lambda: double.asked("POST", "/sparkapplications"))
+        await soon(lambda: double.asked("POST", "/sparkapplications"), "an attempt", pause=0.01)
     elif moment == "application":
-        await double.until(lambda: double.asked("POST", "/secrets"))
+        await soon(lambda: double.asked("POST", "/secrets"), "an attempt", pause=0.01)
     else:
-        await double.until(lambda: name in double.secrets)
+        await soon(lambda: name in double.secrets, "the Secret", pause=0.01)
     if moment in ("running", "ended"):
         await double.state(name, "RUNNING", driverInfo={"podName": double.pod(name)})
         await world.until(job.id, lambda job: job.status == JobStatus.RUNNING)
@@ -147,7 +148,7 @@ async def test_server_that_dies_in_the_middle_leaves_one_application(
     if moment == "ended":
         await double.state(name, "COMPLETED")
     await world.begin()
-    await double.until(lambda: name in double.secrets)
+    await soon(lambda: name in double.secrets, "the Secret", pause=0.01)
     if moment != "ended":
         await double.state(name, "COMPLETED")
     ended = await world.ended(job.id)
@@ -180,7 +181,11 @@ async def test_secret_of_an_earlier_application_is_replaced(
     owner = [{"uid": "of-one-that-is-gone"}]
     double.secrets[name] = {"metadata": {"name": name, "ownerReferences": owner}, "data": {}}
     double.faults.clear()
-    await double.until(lambda: "inputs.json" in double.secrets.get(name, {}).get("data", {}))
+    await soon(
+        lambda: "inputs.json" in double.secrets.get(name, {}).get("data", {}),
+        "the inputs",
+        pause=0.01,
+    )
     uid = double.applications[name]["metadata"]["uid"]
     assert double.secrets[name]["metadata"]["ownerReferences"][0]["uid"] == uid
 
@@ -212,7 +217,7 @@ async def test_quota_is_waited_for(world: World, double: KubernetesDouble) -> No
     seen = await world.until(job.id, lambda job: "no room yet" in job.message)
     assert seen.status == JobStatus.QUEUED
     double.faults.clear()
-    await double.until(lambda: len(double.created) == 1)
+    await soon(lambda: len(double.created) == 1, "the application", pause=0.01)
 
 
 async def test_refusal_is_final_and_says_who_can_help(
@@ -343,12 +348,7 @@ async def test_driver_that_ended_unseen_by_the_operator_does_not_run_for_ever(
 async def test_long_end_is_told(world: World, double: KubernetesDouble) -> None:
     job, name = await world.running()
     await double.state(name, "SUCCEEDING")
-    for _ in range(500):
-        if any("has been ending for" in line for line in await world.said(job.id)):
-            break
-        await asyncio.sleep(0.02)
-    else:
-        raise AssertionError("nothing was said")
+    await world.says(job.id, "has been ending for")
     assert (await world.manager.get(job.id)).status == JobStatus.RUNNING
 
 
@@ -409,6 +409,18 @@ async def test_cancel_deletes_the_application(world: World, double: KubernetesDo
     assert double.applications == double.secrets == double.pods == {}
 
 
+async def test_cancel_removes_pods_that_the_operator_gave_no_owner(
+    world: World, double: KubernetesDouble
+) -> None:
+    """As one older than 2.4 does."""
+    job, name = await world.running()
+    for pod in (double.pod(name), double.pod(name, "executor", "1")):
+        del double.pods[pod]["metadata"]["ownerReferences"]
+    await world.manager.cancel(job.id)
+    assert (await world.ended(job.id)).status == JobStatus.CANCELED
+    assert double.applications == double.secrets == double.pods == {}
+
+
 async def test_cancel_of_what_is_gone_is_canceled(world: World, double: KubernetesDouble) -> None:
     job, name = await world.running()
     double.faults.append(Fault("DELETE", name, 0, after=True))
@@ -422,7 +434,9 @@ async def test_cancel_while_the_cluster_is_away_leaves_nothing_behind(
     double.faults.append(Fault("POST", "/sparkapplications", 503, after=True, times=1))
     double.faults.append(Fault("POST", "/sparkapplications", 503, times=10_000))
     job = await world.submit()
-    await double.until(lambda: double.asked("POST", "/sparkapplications") > 1)
+    await soon(
+        lambda: double.asked("POST", "/sparkapplications") > 1, "another attempt", pause=0.01
+    )
     await world.manager.cancel(job.id)
     assert (await world.ended(job.id)).status == JobStatus.CANCELED
     assert double.applications == {}
@@ -435,7 +449,7 @@ async def test_deleted_job_takes_its_application_along(
     await double.state(name, "COMPLETED")
     await world.ended(job.id)
     await world.manager.delete(job.id)
-    await double.until(lambda: name not in double.applications)
+    await soon(lambda: name not in double.applications, "the deletion", pause=0.01)
 
 
 # -- logs and figures ----------------------------------------------------------------------------
@@ -453,10 +467,7 @@ async def test_log_is_brought_once_over_restarts(world: World, double: Kubernete
     pod = next(iter(double.pods))
     double.logs[pod] = lines(1, 10)
     await world.until(job.id, lambda job: True)
-    for _ in range(500):
-        if "line 9" in await world.said(job.id):
-            break
-        await asyncio.sleep(0.02)
+    await world.says(job.id, "line 9")
     await world.manager.stop()
     # More of the same second, and of the same moment as the last line brought.
     double.logs[pod] += [
@@ -611,14 +622,29 @@ async def test_token_is_renewed_while_the_job_runs(
 ) -> None:
     monkeypatch.setattr(submitting, "RENEW_SECONDS", 0.1)
     job, name = await world.running()
-    await double.until(lambda: double.handed(name)["token"] != "Bearer very-secret-pods-1")
+    await soon(
+        lambda: double.handed(name)["token"],
+        "a new token",
+        fits=lambda token: token != "Bearer very-secret-pods-1",
+    )
     world.tokens.ended = True
-    for _ in range(500):
-        if any("could not be renewed" in line for line in await world.said(job.id)):
-            break
-        await asyncio.sleep(0.02)
-    else:
-        raise AssertionError("nothing was said")
+    await world.says(job.id, "could not be renewed")
+    assert (await world.manager.get(job.id)).status == JobStatus.RUNNING
+
+
+async def test_the_persons_credentials_are_in_the_secret_and_renewed(
+    world: World, double: KubernetesDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submitting, "RENEW_SECONDS", 0.1)
+    await world.manager.stop()
+    world.settings["credentials"] = "server"
+    await world.begin()
+    job, name = await world.running()
+    first = double.handed(name)["s3.json"]
+    assert json.loads(first)["SecretAccessKey"] == "very-secret"
+    assert "credential_process" in double.handed(name)["aws-config"]
+    assert "very-secret" not in json.dumps(double.created)
+    await soon(lambda: double.handed(name)["s3.json"] != first, "new credentials", pause=0.01)
     assert (await world.manager.get(job.id)).status == JobStatus.RUNNING
 
 

@@ -199,7 +199,7 @@ def test_pods_see_the_buckets_as_the_site_says(described: Callable[..., Describe
         }
 
 
-@pytest.mark.parametrize("credentials", ["none", "endpoint", "secret"])
+@pytest.mark.parametrize("credentials", ["none", "endpoint", "server", "secret"])
 def test_no_secret_is_in_the_application(
     described: Callable[..., Described], credentials: str
 ) -> None:
@@ -222,6 +222,7 @@ def test_no_secret_is_in_the_application(
             if name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         ]
         assert ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" in said) is (credentials == "endpoint")
+        assert ("AWS_CONFIG_FILE" in said) is (credentials == "server")
         assert ("AWS_SHARED_CREDENTIALS_FILE" in said) is (credentials == "secret")
         volumes = {each["name"]: each for each in pod["volumes"]}
         assert ("cscale-keys" in volumes) is (credentials == "secret")

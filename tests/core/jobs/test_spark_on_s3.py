@@ -6,7 +6,6 @@ and boto3's own chains are what is tested.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import secrets
@@ -31,10 +30,12 @@ from rasterio.io import MemoryFile
 from cscale_core.addresses import ObjectAddress
 from cscale_core.http import guarded_client
 from cscale_core.jobs.building import build_manager
-from cscale_core.jobs.model import JobSpec, JobStatus
+from cscale_core.jobs.manager import JobManager
+from cscale_core.jobs.model import Job, JobSpec, JobStatus
 from cscale_core.objects import ObjectStore
 from cscale_core.site import Site
 from cscale_core.workflows.aqua_monitor import output_names
+from tests.waiting import soon
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
 import aqua_scenes
@@ -50,6 +51,16 @@ class Store:
     endpoint: str
     access: str
     secret: str
+
+
+async def ended(manager: JobManager, job: Job) -> Job:
+    return await soon(
+        lambda: manager.get(job.id),
+        f"the end of {job.id}",
+        150,
+        fits=lambda job: job.status.ended,
+        pause=0.2,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -174,11 +185,7 @@ async def test_job_reads_scenes_from_the_store_and_leaves_described_results_in_i
     job = await manager.submit(
         JobSpec(engine="spark", process={"application": "aqua-monitor", "arguments": arguments})
     )
-    deadline = time.monotonic() + 150
-    while not job.status.ended:
-        assert time.monotonic() < deadline, job
-        await asyncio.sleep(0.2)
-        job = await manager.get(job.id)
+    job = await ended(manager, job)
     lines = await manager.logs(job.id)
     assert job.status == JobStatus.FINISHED, [line.message for line in lines]
 
@@ -244,11 +251,7 @@ async def test_program_in_the_bucket_runs_and_its_files_are_described(
     }
     output = f"/s3/{BUCKET}/products/mine"
     job = await manager.submit(JobSpec(engine="spark", process=process, output=output))
-    deadline = time.monotonic() + 150
-    while not job.status.ended:
-        assert time.monotonic() < deadline, job
-        await asyncio.sleep(0.2)
-        job = await manager.get(job.id)
+    job = await ended(manager, job)
     said = [line.message for line in await manager.logs(job.id)]
     await manager.stop()
     assert job.status == JobStatus.FINISHED, said

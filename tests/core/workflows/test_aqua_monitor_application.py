@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from cscale_core.workflows import aqua_monitor_spark as application
 from cscale_core.workflows.applications import APPLICATIONS, ApplicationRun
 from cscale_core.workflows.aqua_monitor import AquaMonitorArguments, AquaMonitorParameters
 from cscale_core.workflows.results.files import multihash
+from tests.waiting import until
 
 sys.path.insert(0, str(Path(__file__).parent))
 import aqua_scenes
@@ -174,13 +174,17 @@ def application_run(
 
 
 def ended(process: spark_submit.SparkProcess, seconds: float = 150) -> int:
-    deadline = time.monotonic() + seconds
     try:
-        while (code := process.poll()) is None:
-            assert time.monotonic() < deadline, process.log_path.read_text()
-            time.sleep(0.1)
+        code = until(
+            process.poll,
+            "the end of Spark",
+            seconds,
+            fits=lambda code: code is not None,
+            beside=process.log_path.read_text,
+        )
     finally:
         process.terminate()
+    assert code is not None
     return code
 
 

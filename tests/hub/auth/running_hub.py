@@ -11,8 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,9 @@ from cscale_hub.local.services import SECRET_NAMES
 from cscale_hub.settings import Settings, dump_settings
 from cscale_hub.vos import DEMO_VOS_FILE
 from tests.hub.auth.switched_issuer import SwitchedIssuer
+from tests.hub.hub_api import HubApi
 from tests.hub.issuer.conftest import FormParser
+from tests.waiting import until
 
 ENROL = "https://perun.example.org/aquamonitor"
 CONFIG = """
@@ -80,32 +81,11 @@ http.server.ThreadingHTTPServer((url.hostname, url.port), Handler).serve_forever
 """
 
 
-def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """What the condition gives once it is true, or at the end of the time."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return found
-
-
 @dataclass
-class RunningHub:
+class RunningHub(HubApi):
     """The hub, its issuer, and a token that may see what the hub keeps."""
 
-    folder: Path
-    url: str
-    token: str
     issuer: SwitchedIssuer
-
-    def api(self, method: str, path: str, body: Any = None) -> httpx.Response:
-        return httpx.request(
-            method,
-            f"{self.url}/hub/api{path}",
-            headers={"Authorization": f"token {self.token}"},
-            json=body,
-            timeout=60,
-            trust_env=False,
-        )
 
     def slug(self, username: str) -> str:
         return user_slug(self.issuer.subject(username))
@@ -221,7 +201,7 @@ def running(folder: Path, issuer: SwitchedIssuer, ports: list[int]) -> Iterator[
             return process.poll() is not None
 
     try:
-        until(answers, 120)
+        until(answers, "the hub", 120, beside=lambda: hub.log)
         assert process.poll() is None, hub.log
         yield hub
     finally:

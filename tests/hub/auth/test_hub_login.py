@@ -14,8 +14,9 @@ from traitlets.config import Config
 from cscale_core.identity.slug import user_slug
 from cscale_hub.configure import configure
 from cscale_hub.settings import SettingsError, load_settings
-from tests.hub.auth.running_hub import ENROL, RunningHub, Visitor, command, until, write_config
+from tests.hub.auth.running_hub import ENROL, RunningHub, Visitor, command, write_config
 from tests.hub.auth.switched_issuer import MEMBER, SwitchedIssuer
+from tests.waiting import until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -205,7 +206,7 @@ def test_logout_ends_the_login_at_the_provider(
     visitor.http.get("/hub/logout")
     assert not visitor.signed_in()
     assert hub.model("water")["auth_state"] is None
-    assert until(lambda: not issuer.in_force(refresh_token))
+    until(lambda: not issuer.in_force(refresh_token), "the end of the refresh token")
 
 
 def test_server_outlives_a_logout_and_takes_the_login_with_it(
@@ -214,13 +215,17 @@ def test_server_outlives_a_logout_and_takes_the_login_with_it(
     visitor.sign_in("water")
     address = f"/users/{hub.slug('water')}/server"
     assert hub.api("POST", address).status_code in (201, 202)
-    assert until(lambda: hub.model("water")["servers"].get("", {}).get("ready")), hub.log
+    until(
+        lambda: hub.model("water")["servers"].get("", {}).get("ready"),
+        "the server",
+        beside=lambda: hub.log,
+    )
     visitor.http.get("/hub/logout")
     refresh_token = hub.model("water")["auth_state"]["refresh_token"]
     assert issuer.in_force(refresh_token)
     assert hub.api("DELETE", address).status_code in (202, 204)
-    assert until(lambda: hub.model("water")["auth_state"] is None)
-    assert until(lambda: not issuer.in_force(refresh_token))
+    until(lambda: hub.model("water")["auth_state"] is None, "the end of what is kept of the login")
+    until(lambda: not issuer.in_force(refresh_token), "the end of the refresh token")
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import time
 import httpx
 import pytest
 
-from tests.hub.auth.running_hub import RunningHub, Visitor, until
+from tests.hub.auth.running_hub import RunningHub, Visitor
 from tests.hub.auth.switched_issuer import MEMBER, SwitchedIssuer
+from tests.waiting import until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -57,7 +58,7 @@ def test_fifty_requests_at_expiry_cause_one_refresh(
     with issuer.holding("token"):  # all of them come while the first renewal is under way
         answers = asyncio.run(at_once(hub, due, AT_EXPIRY))
     assert answers == [200] * AT_EXPIRY
-    assert until(lambda: kept(hub, "refresh_token") not in ("", old))
+    until(lambda: kept(hub, "refresh_token") not in ("", old), "another refresh token")
     assert due.signed_in()
     assert issuer.renewals() - before == 1
     # The issuer ends a session whose refresh token is used twice; this one is in force.
@@ -69,7 +70,7 @@ def test_fifty_requests_at_expiry_wait_for_one_refresh_that_is_quick(
 ) -> None:
     before = issuer.renewals()
     assert asyncio.run(at_once(hub, due, AT_EXPIRY)) == [200] * AT_EXPIRY
-    assert until(lambda: due.signed_in() and issuer.renewals() > before)
+    until(lambda: due.signed_in() and issuer.renewals() > before, "the renewal")
     assert issuer.renewals() - before == 1
     assert issuer.in_force(kept(hub, "access_token"))
 
@@ -84,7 +85,7 @@ def test_groups_follow_without_a_new_login(
         assert member.signed_in()
         return sorted(hub.model("aqua-manager")["groups"]) == [WATER, f"{WATER}:member"]
 
-    assert until(changed)
+    until(changed, "the other group")
 
 
 def test_dropped_entitlement_ends_the_session_whoever_asks(
@@ -104,10 +105,10 @@ def test_dropped_entitlement_ends_the_session_whoever_asks(
             return list(client.get("/hub/api/user").json()["groups"])
 
     # With a token of their own, which JupyterHub lets live on, they are nobody's member.
-    assert until(lambda: groups() == [])
+    until(lambda: groups() == [], "the end of the groups")
     assert hub.model("aqua-manager")["auth_state"] is None
     assert not member.signed_in()
-    assert until(lambda: not issuer.in_force(refresh_token))
+    until(lambda: not issuer.in_force(refresh_token), "the end of the refresh token")
     # Signing in again leads to the page that says how to enrol.
     assert "Your virtual organisations may not use this hub" in member.sign_in("aqua-manager").text
 
@@ -116,7 +117,7 @@ def test_session_that_the_provider_ended_needs_a_login(
     hub: RunningHub, issuer: SwitchedIssuer, due: Visitor
 ) -> None:
     issuer.end_session(kept(hub, "refresh_token"))
-    assert until(lambda: not due.signed_in())
+    until(lambda: not due.signed_in(), "the end of the session")
     assert hub.model("aqua-manager")["auth_state"] is None
     assert hub.model("aqua-manager")["groups"] == []
     assert due.sign_in("aqua-manager").status_code == 200
@@ -135,7 +136,7 @@ def test_outage_keeps_the_session_leaves_the_issuer_alone_and_is_measured(
     else:
         issuer.stop()
     try:
-        assert until(lambda: member.signed_in() and hub.metric(line) > before)
+        until(lambda: member.signed_in() and hub.metric(line) > before, "a check in vain")
         assert hub.metric("cscale_identity_provider_pause_seconds") > 0
         for _ in range(30):
             assert member.signed_in()
@@ -146,7 +147,7 @@ def test_outage_keeps_the_session_leaves_the_issuer_alone_and_is_measured(
     assert len(issuer.asked) - asked < 15
     done = 'cscale_login_checks_total{asked="membership",outcome="done"}'
     was = hub.metric(done)
-    assert until(lambda: member.signed_in() and hub.metric(done) > was)
+    until(lambda: member.signed_in() and hub.metric(done) > was, "a check that is done")
     assert hub.metric("cscale_identity_provider_pause_seconds") == 0
 
 
@@ -155,14 +156,14 @@ def test_outage_is_waited_out_until_the_token_ends_and_its_grace_and_no_longer(
 ) -> None:
     refresh_token = kept(hub, "refresh_token")
     issuer.status["*"] = 503
-    assert until(lambda: not due.signed_in())
+    until(lambda: not due.signed_in(), "the end of the session")
     page = due.http.get("/hub/oauth_login")
     assert page.status_code == 503
     assert "does not answer" in page.text
     # Nothing was thrown away: when the issuer is back, the session is too.
     assert kept(hub, "refresh_token") == refresh_token
     issuer.reset()
-    assert until(due.signed_in)
+    until(due.signed_in, "the session")
 
 
 def test_slow_issuer_keeps_nobody_waiting(
@@ -170,10 +171,10 @@ def test_slow_issuer_keeps_nobody_waiting(
 ) -> None:
     before, old = issuer.renewals(), kept(hub, "refresh_token")
     with issuer.holding("token"):
-        assert until(lambda: due.signed_in() and issuer.waiting)
+        until(lambda: due.signed_in() and issuer.waiting, "a renewal under way")
         assert due.signed_in()  # an answer, while the issuer still thinks
         assert kept(hub, "refresh_token") == old
-    assert until(lambda: kept(hub, "refresh_token") not in ("", old))
+    until(lambda: kept(hub, "refresh_token") not in ("", old), "another refresh token")
     assert issuer.renewals() - before == 1
 
 
@@ -184,7 +185,7 @@ def test_forged_id_token_in_a_renewal_ends_the_session(
     from tests.hub.auth.test_hub_login import forgeries
 
     issuer.forge = lambda claims: forgeries()[kind](issuer, claims)
-    assert until(lambda: not due.signed_in())
+    until(lambda: not due.signed_in(), "the end of the session")
     assert hub.model("aqua-manager")["auth_state"] is None
 
 
@@ -193,12 +194,17 @@ def test_keys_may_change_between_login_and_renewal(
 ) -> None:
     old = kept(hub, "refresh_token")
     issuer.rotate_keys()
-    assert until(lambda: due.signed_in() and kept(hub, "refresh_token") not in ("", old))
+    until(
+        lambda: due.signed_in() and kept(hub, "refresh_token") not in ("", old),
+        "another refresh token",
+    )
     assert due.signed_in()
 
 
 def test_no_token_is_in_the_hubs_log(hub: RunningHub, due: Visitor) -> None:
     seen = {kept(hub, "access_token"), kept(hub, "refresh_token")}
-    assert until(lambda: due.signed_in() and kept(hub, "refresh_token") not in seen)
+    until(
+        lambda: due.signed_in() and kept(hub, "refresh_token") not in seen, "another refresh token"
+    )
     seen |= {kept(hub, "access_token"), kept(hub, "refresh_token"), kept(hub, "id_token")}
     assert all(token not in hub.log for token in seen)

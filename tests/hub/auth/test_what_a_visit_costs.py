@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.hub.auth.running_hub import RunningHub, Visitor, until
+from tests.hub.auth.running_hub import RunningHub, Visitor
 from tests.hub.auth.switched_issuer import SwitchedIssuer
+from tests.waiting import until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -61,7 +62,7 @@ def test_start_asks_the_database_little(
     def start() -> None:
         before = hub.log.count(started)
         assert hub.api("POST", address).status_code in (201, 202)
-        assert until(lambda: hub.log.count(started) > before)
+        until(lambda: hub.log.count(started) > before, "the start of the server")
 
     def stopped() -> bool:
         return hub.api("DELETE", address).status_code == 204
@@ -69,5 +70,5 @@ def test_start_asks_the_database_little(
     found = []
     for _ in range(TIMES):
         found.append(cost(hub, start))
-        assert until(stopped)
+        until(stopped, "the end of the server")
     assert min(found) <= MOST_AT_START

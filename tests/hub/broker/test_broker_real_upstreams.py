@@ -27,6 +27,8 @@ from botocore.exceptions import ClientError
 from cscale_core.identity.slug import user_slug
 from cscale_hub.broker.scopes import SCOPE
 from cscale_hub.local.issuer.demo import demo_clients, write_demo_users
+from tests.hub.hub_api import HubApi
+from tests.waiting import until
 
 BIN = Path(sys.executable).parent
 VOS = ("aquamonitor.c-scale.eu", "waterwatch.c-scale.eu")
@@ -209,21 +211,15 @@ class Stack:
     def token_of(self, slug: str) -> str:
         """What the user's server wrote down, as soon as it runs."""
         token_file = self.folder / "tokens" / slug
-        deadline = time.monotonic() + 30
-        while not (token_file.exists() and token_file.read_text()):
-            assert time.monotonic() < deadline, (self.folder / "hub.log").read_text()[-3000:]
-            time.sleep(0.1)
-        return token_file.read_text()
+        return until(
+            token_file.read_text,
+            f"the token of {slug}",
+            despite=FileNotFoundError,
+            beside=lambda: (self.folder / "hub.log").read_text()[-3000:],
+        )
 
     def api(self, method: str, path: str, **body: Any) -> httpx.Response:
-        return httpx.request(
-            method,
-            f"{self.hub}/hub/api{path}",
-            headers={"Authorization": f"token {self.test_token}"},
-            json=body or None,
-            timeout=30,
-            trust_env=False,
-        )
+        return HubApi(self.folder, self.hub, self.test_token).api(method, path, body or None)
 
     def ask(self, path: str, token: str = "") -> httpx.Response:
         return httpx.get(

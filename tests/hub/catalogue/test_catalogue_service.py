@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 
 from cscale_hub.local.postgres import PostgresUnavailable, PrivateCluster, find_installation
+from tests.waiting import until
 
 
 def postmasters(folder: Path) -> list[int]:
@@ -30,15 +30,6 @@ def postmasters(folder: Path) -> list[int]:
             if here.is_relative_to(folder.resolve()):
                 found.append(int(process.name))
     return found
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_what_was_answered_survives_kill_9(launch: Callable[..., Any], builders: Any) -> None:
@@ -77,7 +68,7 @@ def test_kill_9_in_the_midst_of_writing_leaves_whole_items(
 
     writer = Thread(target=register)
     writer.start()
-    assert eventually(lambda: len(answered) >= 15)
+    until(lambda: len(answered) >= 15, "the fifteenth answer", 10, pause=0.05)
     service.kill()
     writer.join(20)
     again = launch().start()
@@ -213,7 +204,7 @@ class TestPrivatePostgres:
         service = launch_pgstac().start()
         assert postmasters(service.folder)
         service.kill()
-        assert eventually(lambda: not postmasters(service.folder), 15)
+        until(lambda: not postmasters(service.folder), "the end of PostgreSQL", 15)
 
     def test_a_new_start_right_after_kill_9_works(self, launch_pgstac: Callable[..., Any]) -> None:
         launch_pgstac().start().kill()
@@ -226,7 +217,7 @@ class TestPrivatePostgres:
         service = launch_pgstac().start()
         lines = (service.folder / "data/pg/data/postmaster.pid").read_text().splitlines()
         os.kill(int(lines[0]), signal.SIGKILL)
-        assert eventually(lambda: service.process.poll() is not None, 10)
+        until(lambda: service.process.poll() is not None, "the end of the catalogue", 10)
         assert launch_pgstac().start().get("/search").status_code == 200
 
     def test_an_old_pid_file_of_another_process_does_not_stop_the_start(

@@ -16,12 +16,13 @@ import uvicorn
 sys.path.insert(0, str(Path(__file__).parents[2] / "core" / "jobs"))
 
 from openeo_double import Double
-from openeo_world import Tokens, World, backend, finish, until
+from openeo_world import Tokens, World, backend, finish
 
 from cscale_core.errors import InvalidInput, UpstreamError
 from cscale_core.jobs.engines.openeo import device_login
 from cscale_core.jobs.model import JobStatus
 from cscale_core.site import Site
+from tests.waiting import soon
 
 config = pytest.importorskip("openeo.rest.auth.config", reason="install cscale-hub[lab]")
 
@@ -127,7 +128,7 @@ async def test_login_outlives_the_server_where_its_user_asked_for_that(
 ) -> None:
     begun = await world.engine.begin_login("here", keep=True)
     await answer(browser, begun.verification_uri_complete, "allow")
-    await until(lambda: world.engine.login("here").state == "done")
+    await soon(lambda: world.engine.login("here").state == "done", "the login")
     file = config.RefreshTokenStore().path
     assert file.is_relative_to(world.folder)
     assert file.stat().st_mode & 0o777 == 0o600
@@ -140,7 +141,7 @@ async def test_login_outlives_the_server_where_its_user_asked_for_that(
 async def test_login_that_is_refused_says_so_and_can_be_begun_again(world: World, browser) -> None:
     begun = await world.engine.begin_login("here")
     await answer(browser, begun.verification_uri_complete, "deny")
-    await until(lambda: world.engine.login("here").state != "pending")
+    await soon(lambda: world.engine.login("here").state != "pending", "the end of the login")
     assert world.engine.login("here").state == "denied"
     again = await world.engine.begin_login("here")
     assert again.state == "pending"
@@ -167,7 +168,7 @@ async def test_code_that_nobody_typed_ends(
     await asyncio.to_thread(other.start)
     double.switches.issuer = other.issuer
     begun = await world.engine.begin_login("here")
-    await until(lambda: world.engine.login("here").state != "pending")
+    await soon(lambda: world.engine.login("here").state != "pending", "the end of the login")
     login = world.engine.login("here")
     assert (login.state, login.user_code) == ("expired", begun.user_code)
 
@@ -187,7 +188,7 @@ async def test_provider_that_does_not_answer_for_a_while_is_asked_again(
     monkeypatch.setattr(device_login, "_poll", sometimes)
     begun = await world.engine.begin_login("here")
     await answer(browser, begun.verification_uri_complete, "allow")
-    await until(lambda: world.engine.login("here").state == "done")
+    await soon(lambda: world.engine.login("here").state == "done", "the login")
 
 
 async def test_codes_and_tokens_go_over_https_only(world: World, double: Double) -> None:

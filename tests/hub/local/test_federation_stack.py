@@ -8,8 +8,7 @@ import signal
 import socket
 import stat
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,20 +22,12 @@ from cscale_hub.local.lifecycle import Federation, FederationError
 from cscale_hub.local.people import passwords_file, users_file
 from cscale_hub.local.ports import choose
 from cscale_hub.local.secrets import write_secret
+from tests.waiting import until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
 WITHOUT = ("openeo", "site-b")
 SETTINGS = {"catalogue": {"backend": "sqlite"}}
-
-
-def until(condition: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.2)
-    return condition()
 
 
 def make(data: Path) -> Federation:
@@ -145,8 +136,10 @@ def test_doctor_finds_nothing_wrong(federation: Federation) -> None:
 def test_killed_service_comes_back(federation: Federation, session: HubSession, name: str) -> None:
     first = state_pid(federation, name)
     os.kill(first, signal.SIGKILL)
-    assert until(
-        lambda: {each.name: each.healthy for each in federation.state().services}[name], 40
+    until(
+        lambda: {each.name: each.healthy for each in federation.state().services}[name],
+        f"health of {name}",
+        40,
     )
     assert state_pid(federation, name) != first
 
@@ -162,13 +155,17 @@ def test_login_while_the_identity_provider_is_down_is_an_explained_page(
         os.kill(state["pid"], signal.SIGKILL)
         login = f"{federation.hub_url}/hub/oauth_login"
         # Where the provider was seen a moment ago, it is not asked whether it is there.
-        assert until(lambda: httpx.get(login, timeout=40).status_code != 302, 60)
+        until(
+            lambda: httpx.get(login, timeout=40).status_code,
+            "the refusal",
+            fits=lambda status: status != 302,
+        )
         page = httpx.get(login, timeout=40)
     finally:
         os.kill(state["launcher"], signal.SIGCONT)
     assert page.status_code == 503
     assert "does not answer at the moment" in page.text
-    assert until(lambda: not federation.state().problems, 40)
+    until(lambda: federation.state().problems, "health", 40, fits=lambda problems: not problems)
 
 
 def test_credentials_are_given_after_everything_was_killed(
@@ -181,7 +178,7 @@ def test_credentials_are_given_after_everything_was_killed(
         answer = httpx.get(url, headers={"Authorization": f"token {own}"}, timeout=20)
         return answer.status_code == 200 and answer.json()["AccessKeyId"].startswith("ASIA")
 
-    assert until(given, 20)
+    until(given, "the keys", 20)
 
 
 def test_killed_proxy_comes_back_with_its_routes(
@@ -192,12 +189,9 @@ def test_killed_proxy_comes_back_with_its_routes(
     url = f"{federation.urls['catalogue']}/healthz"
 
     def routed() -> bool:
-        try:
-            return httpx.get(url).status_code == 200
-        except httpx.TransportError:
-            return False
+        return httpx.get(url).status_code == 200
 
-    assert until(routed, 20)
+    until(routed, "the route", 20, despite=httpx.TransportError)
 
 
 def test_killed_hub_takes_everything_with_it_and_comes_back(
@@ -213,8 +207,8 @@ def test_killed_hub_takes_everything_with_it_and_comes_back(
     assert server
     os.kill(hub, signal.SIGKILL)
     gone = [*before.values(), *server]
-    assert until(lambda: all(processes.start_ticks(pid) is None for pid in gone), 30)
-    assert until(lambda: not federation.state().problems, 60)
+    until(lambda: all(processes.start_ticks(pid) is None for pid in gone), "the end of all", 30)
+    until(lambda: federation.state().problems, "health", fits=lambda problems: not problems)
     # And people come in again, as the same user.
     with HubSession(federation.hub_url) as again:
         assert again.sign_in("aqua", federation.passwords["aqua"]) == session.user

@@ -15,15 +15,7 @@ from typing import Any
 import pytest
 
 from cscale_hub.local.processes import start_ticks
-
-
-def until(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return condition()
+from tests.waiting import until
 
 
 def alive(pid: int) -> bool:
@@ -49,7 +41,7 @@ class Launched:
 
     def start(self) -> None:
         self.process = subprocess.Popen([*self.command, "--parent", str(os.getpid())])
-        assert until(lambda: self.pid > 0 and "started" in self.text())
+        until(lambda: self.pid > 0 and "started" in self.text(), "the start", 15, pause=0.05)
 
     @property
     def pid(self) -> int:
@@ -94,7 +86,7 @@ def test_killed_program_comes_back_within_three_seconds_and_it_is_logged(
     thing.start()
     first = thing.pid
     os.kill(first, signal.SIGKILL)
-    assert until(lambda: thing.pid != first and alive(thing.pid), 3.0)
+    until(lambda: thing.pid != first and alive(thing.pid), "the next program", 3, pause=0.05)
     assert "ended with status -9; restart 1" in thing.text()
     assert json.loads(thing.state_file.read_text(encoding="utf-8"))["restarts"] == 1
 
@@ -134,7 +126,7 @@ def test_killed_launcher_takes_the_program_with_it(launched: Callable[..., Launc
     assert thing.process is not None
     thing.process.kill()
     thing.process.wait(5)
-    assert until(lambda: not alive(pid), 5.0)
+    until(lambda: not alive(pid), "the end of the program", 5)
 
 
 def test_killed_grandparent_takes_everything_with_it(
@@ -153,12 +145,12 @@ def test_killed_grandparent_takes_everything_with_it(
         ]
     )
     try:
-        assert until(lambda: thing.pid > 0 and "started" in thing.text())
+        until(lambda: thing.pid > 0 and "started" in thing.text(), "the start", 15)
         state = json.loads(thing.state_file.read_text(encoding="utf-8"))
     finally:
         hub.kill()
         hub.wait(5)
-    assert until(lambda: not alive(state["pid"]) and not alive(state["launcher"]), 6.0)
+    until(lambda: not alive(state["pid"]) and not alive(state["launcher"]), "the end of both", 6)
 
 
 def test_children_of_a_dead_program_do_not_hold_its_port(
@@ -173,13 +165,18 @@ def test_children_of_a_dead_program_do_not_hold_its_port(
     child = int(thing.text().split()[1])
     assert alive(child)
     os.kill(thing.pid, signal.SIGKILL)
-    assert until(lambda: not alive(child), 3.0)
+    until(lambda: not alive(child), "the end of the child", 3)
 
 
 def test_program_that_cannot_start_is_tried_again(launched: Callable[..., Launched]) -> None:
     thing = launched("", argv=["/nonexistent/program"])
     thing.process = subprocess.Popen([*thing.command, "--parent", str(os.getpid())])
-    assert until(lambda: "cannot be started" in thing.text() and "restart 2" in thing.text())
+    until(
+        thing.text,
+        "the second restart",
+        15,
+        fits=lambda text: "cannot be started" in text and "restart 2" in text,
+    )
 
 
 def test_big_log_is_put_aside(launched: Callable[..., Launched]) -> None:

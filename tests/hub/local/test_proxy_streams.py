@@ -13,6 +13,8 @@ import httpx
 import pytest
 from aiohttp import ClientSession, WSMsgType, web
 
+from tests.waiting import until
+
 TOKEN = "test-token"
 BIG = 30 * 2**20
 
@@ -106,13 +108,8 @@ def proxy() -> Iterator[tuple[int, int]]:
         ],
         env={"CONFIGPROXY_AUTH_TOKEN": TOKEN},
     )
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        try:
-            httpx.get(f"http://127.0.0.1:{api_port}/api/routes")
-            break
-        except httpx.TransportError:
-            time.sleep(0.1)
+    routes = f"http://127.0.0.1:{api_port}/api/routes"
+    until(lambda: httpx.get(routes).status_code, "the proxy", despite=httpx.TransportError)
     yield port, api_port
     process.terminate()
     assert process.wait(5) == 0

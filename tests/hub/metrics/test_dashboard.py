@@ -9,7 +9,7 @@ from typing import Any
 
 from cscale_hub.metrics.dashboard import dashboard, text
 
-FILE = Path(__file__).parents[3] / "helm-values" / "grafana" / "cscale-hub.json"
+FILE = Path(__file__).parents[3] / "helm-values" / "cscale" / "dashboards" / "cscale-hub.json"
 
 
 def panels() -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from cscale_cli.main import build
 from cscale_hub.local.secrets import write_secret
 from cscale_hub.settings import load_settings
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.hub.operating.conftest import Operated
@@ -159,18 +160,12 @@ def test_an_identity_provider_that_is_down_is_told(operated: Operated) -> None:
     signing = of(found, "sign-in")
     assert signing[0]["status"] == "problem"
     assert "cannot be reached" in signing[0]["found"]
-    from tests.hub.operating.conftest import until
-
     issuer = operated.federation.settings.identity.issuer
 
     def answers() -> bool:
-        try:
-            address = f"{issuer}/.well-known/openid-configuration"
-            return httpx.get(address).status_code == 200
-        except httpx.TransportError:
-            return False
+        return httpx.get(f"{issuer}/.well-known/openid-configuration").status_code == 200
 
-    assert until(answers, 60)
+    until(answers, "the issuer", despite=httpx.TransportError)
 
 
 def test_words_for_people_name_part_finding_and_advice(operated: Operated) -> None:

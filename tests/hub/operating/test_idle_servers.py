@@ -19,6 +19,7 @@ from cscale_cli.demo.session import HubSession
 from cscale_hub.culling import culler_command
 from cscale_hub.local.processes import federation_processes
 from cscale_hub.settings import CullingSettings
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.hub.operating.conftest import Operated
@@ -77,8 +78,6 @@ def culler(operated: Operated, *bounds: str) -> Iterator[subprocess.Popen[bytes]
 def test_use_that_a_server_reports_keeps_it_and_idleness_or_age_ends_it(
     operated: Operated,
 ) -> None:
-    from tests.hub.operating.conftest import until
-
     with HubSession(operated.url) as session:
         name = session.sign_in("water", operated.federation.passwords["water"])
         path = f"{operated.url}/hub/api/users/{name}"
@@ -95,7 +94,7 @@ def test_use_that_a_server_reports_keeps_it_and_idleness_or_age_ends_it(
             json={"last_activity": later, "servers": {"": {"last_activity": later}}},
         )
         assert told.status_code == 200, told.text
-        with culler(operated, "--timeout=1"):
-            assert not until(lambda: not active(), 6)
+        with culler(operated, "--timeout=1"), pytest.raises(AssertionError, match="did not come"):
+            until(lambda: not active(), "the end of a server that works", 6)
         with culler(operated, "--timeout=3600", "--max-age=1"):
-            assert until(lambda: not active(), 60)
+            until(lambda: not active(), "the end of a server that is old")

@@ -13,6 +13,7 @@ from cscale_cli.demo.session import HubSession
 from cscale_hub.accounting.periods import Month
 from cscale_hub.accounting.place import open_store
 from cscale_hub.local.processes import federation_processes
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.hub.operating.conftest import Operated
@@ -46,8 +47,6 @@ def server_token(operated: Operated, name: str) -> str:
 
 
 def test_jobs_are_told_by_servers_and_taken_once(operated: Operated) -> None:
-    from tests.hub.operating.conftest import until
-
     with HubSession(operated.url) as session:
         name = session.sign_in("water", operated.federation.passwords["water"])
         path = f"{operated.url}/hub/api/users/{name}"
@@ -104,7 +103,10 @@ def test_jobs_are_told_by_servers_and_taken_once(operated: Operated) -> None:
         address = f"{operated.url}/user/{name}/cscale/api/v1/jobs"
         submitted = session._api.post(address, json=spec, timeout=60)
         assert submitted.is_success, submitted.text
-        assert until(lambda: counted(operated).get("staging") == 1, 90), session._api.get(
-            address
-        ).text
+        until(
+            lambda: counted(operated).get("staging") == 1,
+            "the count of the job",
+            90,
+            beside=lambda: session._api.get(address).text,
+        )
         session._api.delete(f"{path}/server")

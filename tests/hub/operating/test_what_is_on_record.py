@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from cscale_cli.demo.session import HubSession, JourneyError
 from cscale_cli.main import build
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.hub.operating.conftest import Operated
@@ -71,9 +72,10 @@ def test_servers_are_on_record_with_what_was_asked_for(operated: Operated, worke
     assert len(refused["profile"]) <= 80
     [allowed] = of(operated, action="server.start", outcome="allowed", user=worked)
     assert (allowed["vo"], allowed["profile"], allowed["user"]) == (VO, "small", worked)
-    from tests.hub.operating.conftest import until
-
-    assert until(lambda: bool(of(operated, action="server.stop", outcome="done", user=worked)), 60)
+    until(
+        lambda: of(operated, action="server.stop", outcome="done", user=worked),
+        "the stop on record",
+    )
 
 
 def test_shares_are_on_record_also_when_all_are_taken_back_at_once(

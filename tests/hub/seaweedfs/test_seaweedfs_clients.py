@@ -20,6 +20,7 @@ import pytest
 
 from cscale_hub.places import VOStorage
 from cscale_hub.storage import grants, session_policy
+from tests.waiting import until
 
 SLUG = "uclients2345"
 AQUA = VOStorage("aquamonitor.c-scale.eu", "aquamonitor")
@@ -147,15 +148,6 @@ def mounted(session: Session, prefix: str, target: Path) -> subprocess.Popen[byt
     return process
 
 
-def eventually(condition: Any) -> bool:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.1)
-    return False
-
-
 def test_rclone_mounts_an_empty_home_and_products(session: Session, tmp_path: Path) -> None:
     s3 = session.store.user(SLUG)
     for prefix, mount in (
@@ -170,7 +162,7 @@ def test_rclone_mounts_an_empty_home_and_products(session: Session, tmp_path: Pa
                 found = s3.list_objects_v2(Bucket="aquamonitor", Prefix=key).get("Contents", [])
                 return [each["Key"] for each in found] == [key]
 
-            assert eventually(arrived)
+            until(arrived, "the object", 10)
             assert (mount / "notes.txt").read_text() == "from the mount"
             if prefix == "products/":
                 assert (mount / "c/i/f.txt").read_bytes() == b"product"

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from cscale_hub.local.seaweedfs.config import SeaweedConfig
 from cscale_hub.local.seaweedfs.iam import iam_document
+from tests.waiting import until
 
 ALICE = "ualiceaaaaaa"
 
@@ -51,16 +52,11 @@ def memory(pid: int, name: str) -> int:
     return int(match[1]) // 1024
 
 
-def gone(pid: int, seconds: float = 5) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.05)
-    return False
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def test_it_listens_on_loopback_only_and_on_nothing_that_was_not_asked_for(store: Any) -> None:
@@ -177,7 +173,7 @@ def test_weed_does_not_outlive_a_killed_launcher(make_store: Any) -> None:
     weed = store.weed_pid
     os.kill(store.process.pid, signal.SIGKILL)
     store.process.wait(5)
-    assert gone(weed)
+    until(lambda: gone(weed), "the end of weed", 5)
 
 
 def test_it_comes_up_while_the_issuer_is_down_and_gives_credentials_later(make_store: Any) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import httpx
 import pytest
@@ -55,16 +53,3 @@ def reaches(hub: RunningHub) -> Callable[[str, str], bool]:
         )
 
     return ask
-
-
-@pytest.fixture
-def within() -> Callable[..., None]:
-    """Waits until something is so."""
-
-    def wait(call: Callable[[], Any], seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while not call():
-            assert time.monotonic() < deadline, f"not within {seconds} s"
-            time.sleep(0.3)
-
-    return wait

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.hub.spawn.conftest import RunningHub
+from tests.waiting import until
 
 AQUA, WATER = "aqua.example", "water.example"
 PAGE = "/hub/shared-server"
@@ -184,30 +185,32 @@ def test_nobody_lets_people_into_the_server_of_somebody_else(hub: RunningHub, re
 # -- how it ends -------------------------------------------------------------------------------
 
 
-def test_who_leaves_the_vo_is_sent_out(hub: RunningHub, reaches: Any, within: Any) -> None:
+def test_who_leaves_the_vo_is_sent_out(hub: RunningHub, reaches: Any) -> None:
     owner, colleague = started(hub), hub.person(f"{AQUA}:member")
     assert rest(hub, owner, "POST", f"/shares/{owner}/", {"user": colleague}).status_code == 200
     assert reaches(colleague, owner)
     hub.api("DELETE", f"/groups/vo:{AQUA}/users", {"users": [colleague]})
-    within(lambda: not reaches(colleague, owner))
+    until(lambda: not reaches(colleague, owner), "the end of the access", pause=0.3)
 
 
-def test_when_the_owner_leaves_the_vo_everybody_is_sent_out(
-    hub: RunningHub, reaches: Any, within: Any
-) -> None:
+def test_when_the_owner_leaves_the_vo_everybody_is_sent_out(hub: RunningHub, reaches: Any) -> None:
     owner, colleague = started(hub), hub.person(f"{AQUA}:member")
     assert rest(hub, owner, "POST", f"/shares/{owner}/", {"user": colleague}).status_code == 200
     assert reaches(colleague, owner)
     hub.api("DELETE", f"/groups/vo:{AQUA}/users", {"users": [owner]})
-    within(lambda: not reaches(colleague, owner))
+    until(lambda: not reaches(colleague, owner), "the end of the access", pause=0.3)
 
 
-def test_what_is_shared_ends_with_the_server(hub: RunningHub, reaches: Any, within: Any) -> None:
+def test_what_is_shared_ends_with_the_server(hub: RunningHub, reaches: Any) -> None:
     owner, colleague = started(hub), hub.person(f"{AQUA}:member")
     assert rest(hub, owner, "POST", f"/shares/{owner}/", {"user": colleague}).status_code == 200
     assert hub.api("DELETE", f"/users/{owner}/server").status_code in (202, 204)
-    within(lambda: not hub.api("GET", f"/users/{owner}").json()["servers"])
-    within(lambda: not reaches(colleague, owner))
+    until(
+        lambda: not hub.api("GET", f"/users/{owner}").json()["servers"],
+        "the end of the server",
+        pause=0.3,
+    )
+    until(lambda: not reaches(colleague, owner), "the end of the access", pause=0.3)
     assert hub.start(owner, {"vo": AQUA, "profile": "small"}).status_code in (201, 202)
     assert not reaches(colleague, owner)
 

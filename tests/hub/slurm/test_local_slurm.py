@@ -10,8 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +24,9 @@ from cscale_hub.local.slurm import packages
 from cscale_hub.local.slurm.config import SlurmConfig
 from cscale_hub.local.slurm.daemons import CONF_VARIABLE, Daemons
 from cscale_hub.local.slurm.slurm_conf import slurm_conf
+from tests.waiting import until
 
 slurm = pytest.mark.slurm
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not come about"
-        time.sleep(0.1)
 
 
 def free_ports(count: int) -> list[int]:

@@ -15,13 +15,15 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
+
+from tests.hub.hub_api import HubApi
+from tests.waiting import until
 
 BIN = Path(sys.executable).parent
 
@@ -139,7 +141,7 @@ c.LocalSpawner.start_timeout = 60
 c.JupyterHub.template_paths = ["{templates}"]
 c.JupyterHub.template_vars = {{"hub_title": "Test hub", "demonstration": True, "co_editing": True}}
 c.JupyterHub.tornado_settings = {{
-    "slow_spawn_timeout": 1,
+    "slow_spawn_timeout": 30,  # a refusal is the answer, however loaded the machine is
     "cookie_options": COOKIES,
     VOS_SETTING: vos,
     AUDIT_SETTING: AuditLog(Path("{folder}/audit")),
@@ -164,23 +166,8 @@ def free_ports(count: int) -> list[int]:
         return [probe.getsockname()[1] for probe in probes]
 
 
-@dataclass
-class RunningHub:
+class RunningHub(HubApi):
     """The hub, and a token that may make persons and start their servers."""
-
-    folder: Path
-    url: str
-    token: str
-
-    def api(self, method: str, path: str, body: Any = None) -> httpx.Response:
-        return httpx.request(
-            method,
-            f"{self.url}/hub/api{path}",
-            headers={"Authorization": f"token {self.token}"},
-            json=body,
-            timeout=60,
-            trust_env=False,
-        )
 
     def person(self, *roles: str) -> str:
         """A new person with these roles, each ``VO:ROLE``; returns the name."""
@@ -200,15 +187,20 @@ class RunningHub:
         """What the hub remembers of the choice; the server has to run."""
         return self.api("GET", f"/users/{name}").json()["servers"][""]["user_options"]
 
+    @property
+    def log(self) -> str:
+        """The end of what the hub logged."""
+        return (self.folder / "hub.log").read_text(encoding="utf-8")[-4000:]
+
     def said(self, name: str) -> dict[str, Any]:
         """What the person's server found when it began."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            for path in (self.folder / "data").rglob("said.json"):
-                if name in str(path):
-                    return json.loads(path.read_text(encoding="utf-8"))
-            time.sleep(0.1)
-        raise AssertionError((self.folder / "hub.log").read_text(encoding="utf-8")[-3000:])
+
+        def paths() -> list[Path]:
+            found = (self.folder / "data").rglob("said.json")
+            return [path for path in found if name in str(path)]
+
+        path = until(paths, f"what the server of {name} says", beside=lambda: self.log)[0]
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="package")
@@ -251,7 +243,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
             except httpx.TransportError:
                 pass
             if process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError((folder / "hub.log").read_text(encoding="utf-8")[-4000:])
+                raise AssertionError(running.log)
             time.sleep(0.2)
         yield running
     finally:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.hub.contrast import unreadable
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.hub.spawn.conftest import RunningHub
@@ -40,10 +40,7 @@ def test_it_is_used_by_keyboard_and_without_scripts(hub: RunningHub, chromium: A
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("/hub/spawn-pending/|/user/"))
     context.close()
-    deadline = time.monotonic() + 60
-    while not hub.options(name) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert hub.options(name)["profile"] == "large"
+    assert until(lambda: hub.options(name), "the choice")["profile"] == "large"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

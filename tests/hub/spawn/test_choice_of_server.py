@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import yaml
 
 from cscale_core.site import Site
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.hub.spawn.conftest import RunningHub
@@ -41,13 +41,11 @@ def browser(hub: RunningHub, name: str) -> Iterator[httpx.Client]:
 
 
 def until_running(hub: RunningHub, name: str) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    def ready() -> bool:
         model = hub.api("GET", f"/users/{name}").json()["servers"].get("")
-        if model and model["ready"]:
-            return
-        time.sleep(0.1)
-    raise AssertionError((hub.folder / "hub.log").read_text(encoding="utf-8")[-3000:])
+        return bool(model and model["ready"])
+
+    until(ready, f"the server of {name}", beside=lambda: hub.log)
 
 
 @pytest.mark.parametrize("body", [None, {}, {"profile": ""}, {"user_options": None}])

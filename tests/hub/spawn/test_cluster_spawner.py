@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 from jupyterhub import orm
 from kubernetes_asyncio import client as kube
+from kubespawner import KubeSpawner
 
+from cscale_hub.cluster_settings import KubernetesSettings
 from cscale_hub.profiles import Profile
 from cscale_hub.settings import Settings
 from cscale_hub.spawn.capacity import Capacity, needs, quantity, room, words
 from cscale_hub.spawn.choice import ServerRefused
-from cscale_hub.spawn.cluster import ClusterSpawner
+from cscale_hub.spawn.cluster import ClusterSpawner, ServerNotStarted
+from cscale_hub.spawn.cluster_events import EventsByPod
 from cscale_hub.vo_model import VOFile
 
 FILE = VOFile.model_validate(
@@ -67,7 +70,9 @@ def spawner_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
                 id=1, name="", server=None, user_options={}, oauth_client_id="x"
             ),
             oauth_client_id="x",
-            cscale_settings=Settings(data=tmp_path),
+            cscale_settings=Settings(
+                data=tmp_path, kubernetes=KubernetesSettings(image="registry.example/server:1")
+            ),
             cscale_vos=FILE,
         )
         made.user_options = options or {}
@@ -146,6 +151,66 @@ async def test_the_page_is_ours(spawner_of: Any) -> None:
         "vo": "aqua.example",
         "profile": "gpu",
     }
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_failed_start_removes_what_it_made_and_says_its_own_error(
+    spawner_of: Any, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    spawner = await spawner_of(*MEMBER)
+    asked: list[str] = []
+
+    async def refused(self: KubeSpawner) -> None:
+        raise RuntimeError("no pod is taken")
+
+    async def listed(namespace: str, label_selector: str, **_: Any) -> Any:
+        asked.append(label_selector)
+        if not answers:
+            raise OSError("nor is anything answered")
+        return kube.V1SecretList(items=[])
+
+    monkeypatch.setattr(KubeSpawner, "_start", refused)
+    spawner.api = SimpleNamespace(list_namespaced_secret=listed)
+    with pytest.raises(RuntimeError, match="no pod is taken"):
+        await spawner._start()
+    assert asked == [f"c-scale.eu/pod={spawner.pod_name}"]
+
+
+async def test_a_cluster_that_is_late_is_told_in_words(
+    spawner_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawner = await spawner_of(*MEMBER)
+
+    async def late(*_: Any, **__: Any) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(KubeSpawner, "_start", late)
+    spawner.api = SimpleNamespace(list_namespaced_secret=late)
+    with pytest.raises(ServerNotStarted) as told:
+        await spawner._start()
+    assert "no answer" in told.value.jupyterhub_message
+    assert "your files are kept" in told.value.jupyterhub_message
+
+
+async def test_a_start_sees_the_events_of_its_own_pod_since_the_last_one(
+    spawner_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawner = await spawner_of(*MEMBER)
+    assert spawner.events == []
+    events = EventsByPod(
+        {
+            f"hub/{pod}.{uid}": {
+                "metadata": {"uid": uid},
+                "involvedObject": {"name": pod},
+                "lastTimestamp": f"2026-11-21T10:00:0{uid}Z",
+            }
+            for pod, uid in ((spawner.pod_name, "2"), ("jupyter-b", "3"), (spawner.pod_name, "1"))
+        }
+    )
+    monkeypatch.setattr(ClusterSpawner, "event_reflector", events)
+    assert [each["metadata"]["uid"] for each in spawner.events] == ["1", "2"]
+    spawner._last_event = "1"
+    assert [each["metadata"]["uid"] for each in spawner.events] == ["2"]
 
 
 # -- what is free ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from cscale_hub.local.services import (
     resolved_settings,
 )
 from cscale_hub.settings import Settings, SettingsError
-from cscale_hub.spawn.local import copy_notebooks, mount_mode, server_config
+from cscale_hub.spawn.local import mount_mode
+from cscale_hub.spawn.notebooks import copy_notebooks
+from cscale_hub.spawn.server_configuration import server_config
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -45,6 +48,29 @@ def test_new_notebooks_are_copied_and_own_files_and_deletions_respected(tmp_path
     (source / "New.ipynb").write_text("ours", encoding="utf-8")
     assert copy_notebooks(source, home) == ["New.ipynb"]
     assert copy_notebooks(None, home) == []
+
+
+def test_copied_notebook_says_what_the_kernel_would_add(tmp_path: Path) -> None:
+    from ipykernel.ipkernel import IPythonKernel
+
+    shipped = REPOSITORY / "notebooks"
+    (name,) = copy_notebooks(shipped, tmp_path)
+    before, copied = (
+        json.loads((folder / name).read_text(encoding="utf-8")) for folder in (shipped, tmp_path)
+    )
+    assert copied["metadata"].pop("language_info") == IPythonKernel.language_info
+    assert before["metadata"].pop("language_info")
+    assert copied == before
+
+
+def test_notebook_of_another_kernel_is_copied_as_it_is(tmp_path: Path) -> None:
+    source, home = tmp_path / "notebooks", tmp_path / "home"
+    source.mkdir()
+    home.mkdir()
+    julia = '{"cells":[],"metadata":{"kernelspec":{"name":"julia-1.11"}},"nbformat":4}'
+    (source / "Julia.ipynb").write_text(julia, encoding="utf-8")
+    assert copy_notebooks(source, home) == ["Julia.ipynb"]
+    assert (home / "Julia.ipynb").read_text(encoding="utf-8") == julia
 
 
 @pytest.mark.parametrize("chosen", ["fuse", "contents", "none"])

@@ -23,6 +23,7 @@ from cscale_hub.storage import (
     check_policies,
     distinct,
     grants,
+    outermost,
     reachable,
     session_policy,
     vo_policies,
@@ -308,3 +309,6 @@ def test_a_grant_that_allows_more_stays_inside_one_that_allows_less() -> None:
     deep = Place("archive", "inbox/", "shared", {"member": "rwd"})
     found = grants([vo("one-vo", wide, deep)], {"one-vo.example": {"member"}}, ALICE)
     assert distinct(found) == found
+    # It is seen through the other: nothing can be mounted below what is read-only.
+    assert [grant.prefix for grant in outermost(found) if grant.bucket == "archive"] == [""]
+    assert {grant.bucket for grant in outermost(found)} == {grant.bucket for grant in found}
