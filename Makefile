@@ -4,8 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests mostly wait for servers: a process more than there are processors.
+WORKERS ?= $(shell expr $$(nproc) + 1)
+SHARED := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 export UV_NO_PROGRESS ?= 1
 
+# make test-cluster KUBECONFIG=FILE  on that cluster, of whose administrator the file is
 # make demo INPUT=PATH          a folder of STAC items with COGs instead of simulated scenes
 # make demo SOURCE=earth-search BBOX=west,south,east,north DATES=start/end
 # make demo|up DATA=DIR         where the data goes
@@ -13,7 +17,7 @@ DEMO_OPTIONS = $(if $(INPUT),--input $(INPUT)) $(if $(SOURCE),--source $(SOURCE)
   $(if $(BBOX),--bbox=$(BBOX)) $(if $(DATES),--dates=$(DATES)) $(if $(DATA),--data $(DATA))
 UP_OPTIONS = $(if $(DATA),--data $(DATA)) $(if $(PORT),--port $(PORT))
 
-.PHONY: help setup setup-test demo up down doctor test test-fast lint format lock openapi reference dashboard bench clean
+.PHONY: help setup setup-test demo up down doctor test test-fast test-cluster lint format lock openapi reference dashboard images bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -26,6 +30,9 @@ $(READY): requirements.lock pyproject.toml scripts/setup.sh
 
 setup-test: setup
 	@scripts/system-packages.sh browser slurm ceph
+	@$(BIN)/python -m tests.cluster.programs helm > /dev/null || echo "[setup] without helm the tests of the values are skipped"
+	@echo "[setup] the panel's packages for its own tests, from npm"
+	@$(BIN)/python -m tests.panel_packages
 
 demo: setup  ## the researcher's whole journey, on this machine, in a throw-away folder
 	@$(BIN)/cscale demo $(DEMO_OPTIONS)
@@ -39,11 +46,17 @@ down:  ## stop everything that `make up` started
 doctor:  ## what runs and what is wrong
 	@$(BIN)/cscale doctor $(if $(DATA),--data $(DATA))
 
-test: setup-test lint  ## every test, the whole stack and the browser included
-	$(BIN)/python -m pytest
+test: setup-test lint  ## every test but the cluster's, the whole stack and the browser included; WORKERS=1: one after the other
+	$(BIN)/python -m pytest $(SHARED) -m "not cluster"
 
-test-fast: setup  ## the tests that need no stack, Spark, Slurm, Ceph or browser
-	$(BIN)/python -m pytest -q -m "not stack and not spark and not slurm and not ceph and not browser"
+test-cluster: setup  ## the tests on a real Kubernetes: KUBECONFIG, else one that is built and started
+	@scripts/system-packages.sh cluster
+	@$(BIN)/python -m tests.cluster.programs $$([ -z "$$KUBECONFIG" ] || echo helm)
+	@[ -n "$$KUBECONFIG" ] || TAG=test BASE=debootstrap scripts/images.sh mount hub singleuser-minimal || echo "[setup] tests that need these images are skipped"
+	$(BIN)/python -m pytest -m cluster
+
+test-fast: setup  ## the tests that need no stack, Spark, Slurm, Ceph, cluster or browser
+	$(BIN)/python -m pytest -q $(SHARED) -m "not stack and not spark and not slurm and not ceph and not browser and not cluster"
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -60,12 +73,15 @@ lock: setup  ## resolve requirements.lock anew from pyproject.toml
 openapi: setup  ## write extensions/server/openapi.yaml from the code
 	$(BIN)/python -m cscale_server.openapi > extensions/server/openapi.yaml
 
-reference: setup  ## write docs/reference from the code
+reference: setup  ## write docs/reference and the schema of the values from the code
 	$(BIN)/python -m scripts.reference
+	$(BIN)/python -m cscale_cli.deploy.model > helm-values/cscale/.schema && mv helm-values/cscale/.schema helm-values/cscale/values.schema.json
+
+images: setup  ## the container images, by buildah or docker (scripts/images.sh)
+	scripts/images.sh
 
 dashboard: setup  ## write the Grafana dashboard from the code
-	@mkdir -p helm-values/grafana
-	$(BIN)/python -m cscale_hub.metrics.dashboard > helm-values/grafana/cscale-hub.json
+	$(BIN)/python -m cscale_hub.metrics.dashboard > helm-values/cscale/dashboards/cscale-hub.json
 
 bench: setup  ## every benchmark, tables on the terminal
 	@for name in benchmarks/*.py; do \

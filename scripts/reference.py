@@ -21,6 +21,7 @@ from typing import Any
 import typer
 import yaml
 
+from cscale_cli.deploy.model import CscaleValues
 from cscale_cli.main import GROUP, build
 from cscale_core import errors
 from cscale_core.errors import CScaleError
@@ -320,6 +321,17 @@ def vos_schema() -> JSON:
 def providers_schema() -> JSON:
     """The JSON schema of a providers' file."""
     return ProvidersFile.model_json_schema()
+
+
+def _values() -> str:
+    return _page(
+        "Values",
+        "Members of `custom.cscale` in the value files of a deployment on Kubernetes "
+        "(`helm-values/`), beside the values of the zero-to-jupyterhub chart. `settings` holds "
+        "the [settings](settings.md) of the hub. `helm-values/cscale/values.schema.json` is the "
+        "schema to which helm holds them.",
+        _file_model(CscaleValues.model_json_schema()),
+    )
 
 
 def _settings() -> str:
@@ -730,6 +742,7 @@ _INDEX = """\
 - [Virtual organisations](vos.md): the VO file ([schema](vos.schema.json))
 - [Providers](providers.md): archives and their data policies \
 ([schema](providers.schema.json))
+- [Values](values.md): `custom.cscale` of a deployment on Kubernetes
 - [Site](site.md): what a user's server is told ([schema](site.schema.json))
 - [Audit log](audit.md): the events that are kept ([schema](audit.schema.json))
 - [REST API](rest.md): routes, errors, events and bodies of the server extension
@@ -754,6 +767,7 @@ def documents() -> dict[str, str]:
         "settings.schema.json": _schema_text(json_schema()),
         "site.md": _site(),
         "site.schema.json": _schema_text(site_schema()),
+        "values.md": _values(),
         "vos.md": _vos(),
         "vos.schema.json": _schema_text(vos_schema()),
     }

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Debian packages that make the product better: used where present, installed where we are root,
 # else named in one line each. With the arguments "browser" also Chromium, for the tests, "ceph" also
-# Ceph's RADOS gateway, for the tests, and "slurm" also Slurm and an ssh server; the last two in a
-# container: ours are started as they are needed, Debian's stay down.
+# Ceph's RADOS gateway, for the tests, "slurm" also Slurm and an ssh server, and "cluster" what a
+# Kubernetes of the tests stands on; the last three in a container: ours are started as they are
+# needed, Debian's stay down.
 set -euo pipefail
 
 postgis_here() { compgen -G '/usr/share/postgresql/*/extension/postgis.control' > /dev/null; }
@@ -18,6 +19,14 @@ slurm_here() {
   compgen -G '/usr/lib/*/slurm-wlm/auth_jwt.so' > /dev/null
 }
 
+cluster=(etcd-server containerd runc containernetworking-plugins iptables iproute2 kubernetes-client buildah debootstrap)
+cluster_here() {
+  local program
+  for program in etcd containerd ctr runc iptables ip kubectl buildah debootstrap; do
+    PATH="$PATH:/usr/sbin:/sbin" command -v "$program" > /dev/null || return 1
+  done
+  [ -x /usr/lib/cni/bridge ]
+}
 ceph=(radosgw ceph-mon ceph-osd ceph-common)
 ceph_here() { command -v radosgw > /dev/null && command -v ceph-mon > /dev/null && command -v ceph-osd > /dev/null; }
 
@@ -48,6 +57,17 @@ for group in "$@"; do
       else
         for name in "${slurm[@]}"; do
           missing+=("$name"); what+=("the batch cluster of this machine and the tests of Slurm jobs; else there is none")
+        done
+      fi ;;
+    cluster)
+      if cluster_here; then
+        continue
+      elif [ -d /run/systemd/system ]; then
+        # A machine with services of its own gets no container engine from a test.
+        echo "[setup] there is no Kubernetes here, and its tests are skipped; for them set KUBECONFIG, or: apt-get install ${cluster[*]}"
+      else
+        for name in "${cluster[@]}"; do
+          missing+=("$name"); what+=("a Kubernetes for the tests; else they need KUBECONFIG")
         done
       fi ;;
     *) echo "[setup] unknown group of packages: $group" >&2; exit 2 ;;

@@ -22,6 +22,7 @@ from cscale_hub.audit_shares import record_shares
 from cscale_hub.auth.audited import AuditedAuthenticator
 from cscale_hub.auth.checkin import AcceptedVO
 from cscale_hub.broker import scopes
+from cscale_hub.broker.config import cluster_config
 from cscale_hub.colours import darker
 from cscale_hub.culling import CULLER, CULLER_SCOPES, culler_command
 from cscale_hub.group_roles import group_roles
@@ -54,12 +55,18 @@ def configure(c: Any, settings: Settings) -> None:
         does not start.
     """
     vos = accepted_vos(settings)
+    if settings.profile == "kubernetes":
+        # On one machine `cscale up` did this.
+        Layout(settings.data).create()
     try:
         _identity(c, settings, vos)
         _authorisation(c, settings, vos)
         _pages(c, settings, vos)
         _sharing(c, vos)
-        _local(c, settings, vos)
+        if settings.profile == "kubernetes":
+            _kubernetes(c, settings, vos)
+        else:
+            _local(c, settings, vos)
         _records(c, settings)
     except SecretError as error:
         raise SettingsError(str(error)) from error
@@ -68,7 +75,7 @@ def configure(c: Any, settings: Settings) -> None:
 def _identity(c: Any, settings: Settings, vos: VOFile) -> None:
     """Who may come in, and the encryption of what is kept about them."""
     identity = settings.identity
-    secrets = Layout(settings.data).secrets
+    secrets = settings.secrets_folder
     c.JupyterHub.authenticator_class = AuditedAuthenticator
     login = c.CheckinAuthenticator
     login.issuer = identity.issuer
@@ -103,16 +110,18 @@ def _identity(c: Any, settings: Settings, vos: VOFile) -> None:
 
 def _authorisation(c: Any, settings: Settings, vos: VOFile) -> None:
     """Roles: each service and each token may do what it needs and no more."""
-    secrets = Layout(settings.data).secrets
+    secrets = settings.secrets_folder
     c.JupyterHub.custom_scopes = {**scopes.DESCRIPTIONS, REPORT_SCOPE: DESCRIPTION}
-    c.JupyterHub.load_roles = [
+    broker = {
+        "name": "broker",
+        "description": "Reads groups, sharing and the access tokens of the provider",
+        "scopes": [scopes.READ_SCOPE],
+        "services": ["broker"],
+    }
+    services = _managed_services(settings, vos)
+    roles = [
         {"name": "user", "scopes": ["self", f"{scopes.SCOPE}!user", f"{REPORT_SCOPE}!user"]},
-        {
-            "name": "broker",
-            "description": "Reads groups, sharing and the access tokens of the provider",
-            "scopes": [scopes.READ_SCOPE],
-            "services": ["broker"],
-        },
+        *([broker] if any(each["name"] == "broker" for each in services) else ()),
         {
             "name": "operator",
             "description": "Stops users' servers before the services they need are stopped",
@@ -133,6 +142,7 @@ def _authorisation(c: Any, settings: Settings, vos: VOFile) -> None:
         },
         *group_roles(vos),
     ]
+    _add(c.JupyterHub, "load_roles", roles)
     # The scope is narrowed to the one server the token is for: a token that a user makes on the
     # token page holds it for the user, which the broker does not take.
     c.Spawner.server_token_scopes = [
@@ -141,20 +151,28 @@ def _authorisation(c: Any, settings: Settings, vos: VOFile) -> None:
         f"{scopes.SCOPE}!server",
         f"{REPORT_SCOPE}!server",
     ]
-    c.JupyterHub.services = [
-        {
-            "name": OPERATOR,
-            "api_token": read_secret(secrets / "operator-token"),
-            "display": False,
-        },
-        {
-            "name": PROMETHEUS,
-            "api_token": ensure_secret(secrets / "prometheus-token"),
-            "display": False,
-        },
-        *_culler(settings),
-        *_managed_services(settings),
-    ]
+    tokens = {
+        OPERATOR: read_secret(secrets / "operator-token"),
+        PROMETHEUS: ensure_secret(secrets / "prometheus-token"),
+    }
+    _add(
+        c.JupyterHub,
+        "services",
+        [
+            *(
+                {"name": name, "api_token": token, "display": False}
+                for name, token in tokens.items()
+            ),
+            *_culler(settings),
+            *services,
+        ],
+    )
+
+
+def _add(section: Any, name: str, entries: list[dict[str, Any]]) -> None:
+    """Add to a list, in which a deployment's own configuration may have put something before."""
+    there = section.get(name)
+    section[name] = [*(there if isinstance(there, list) else ()), *entries]
 
 
 def _culler(settings: Settings) -> list[dict[str, Any]]:
@@ -174,12 +192,14 @@ def _culler(settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
-def _managed_services(settings: Settings) -> list[dict[str, Any]]:
+def _managed_services(settings: Settings, vos: VOFile) -> list[dict[str, Any]]:
     """The services JupyterHub starts.
 
     They get no ``url``: JupyterHub would start such services one after the other, wait for each,
     and end itself when one does not come up. Their routes are :attr:`Proxy.extra_routes`.
     """
+    if settings.profile == "kubernetes":
+        return [_cluster_broker(settings, vos)] if settings.broker.upstream else []
     layout = Layout(settings.data)
     return [
         {
@@ -198,6 +218,18 @@ def _managed_services(settings: Settings) -> list[dict[str, Any]]:
         }
         for service in settings.services
     ]
+
+
+def _cluster_broker(settings: Settings, vos: VOFile) -> dict[str, Any]:
+    """The broker beside the hub; its configuration holds no secret, only where they are."""
+    path = settings.data / "broker.json"
+    path.write_text(cluster_config(settings, vos).model_dump_json(), encoding="utf-8")
+    return {
+        "name": "broker",
+        "display": False,
+        "command": [sys.executable, "-m", "cscale_hub.broker", "--config", str(path)],
+        "environment": {"HOME": str(Layout(settings.data).home)},
+    }
 
 
 def _pages(c: Any, settings: Settings, vos: VOFile) -> None:
@@ -291,6 +323,84 @@ def _local(c: Any, settings: Settings, vos: VOFile) -> None:
     spawner.kill_timeout = 3
     spawner.poll_interval = 5
     spawner.notebook_dir = ""
+
+
+def _kubernetes(c: Any, settings: Settings, vos: VOFile) -> None:
+    """Servers as pods. Addresses, the proxy and the database are the deployment's: the chart sets
+    them before this, and what it must not decide is set here."""
+    # Here and not above: it takes seconds to import, which one machine need not wait for.
+    from cscale_hub.spawn.cluster import ClusterSpawner
+
+    cluster = settings.kubernetes
+    if cluster is None:
+        raise SettingsError("profile is kubernetes, and the member kubernetes is missing")
+    beside = [name for name, each in vos.profiles.items() if each.storage == "sidecar"]
+    if beside and not cluster.sidecar.image:
+        raise SettingsError(
+            f"The profile {beside[0]} has the storage sidecar, and kubernetes.sidecar.image is "
+            "missing"
+        )
+    c.JupyterHub.log_level = settings.hub.log_level
+    c.JupyterHub.public_url = public_url(settings) + "/"
+    # Servers outlive the hub.
+    c.JupyterHub.cleanup_servers = False
+    servers = sum(vo.quota.servers for vo in vos.vos.values())
+    c.JupyterHub.allow_named_servers = any(vo.quota.servers > 1 for vo in vos.vos.values())
+    c.JupyterHub.named_server_limit_per_user = servers
+
+    if settings.broker.upstream:
+        c.Proxy.extra_routes = {"/services/broker/": settings.broker.upstream}
+    c.JupyterHub.spawner_class = ClusterSpawner
+    spawner = c.ClusterSpawner
+    spawner.cscale_settings = settings
+    spawner.cscale_vos = vos
+    if cluster.namespace:
+        spawner.namespace = cluster.namespace
+    spawner.image = cluster.image
+    spawner.image_pull_policy = cluster.pull_policy
+    spawner.image_pull_secrets = list(cluster.pull_secrets)
+    spawner.cmd = ["jupyterhub-singleuser"]
+    spawner.environment = dict(settings.spawn.environment)
+    spawner.notebook_dir = ""
+    spawner.default_url = "/lab"
+    spawner.uid = cluster.run_as
+    spawner.gid = cluster.group
+    spawner.fs_gid = cluster.group
+    spawner.allow_privilege_escalation = False
+    spawner.pod_security_context = {
+        "runAsNonRoot": True,
+        "runAsUser": cluster.run_as,
+        "runAsGroup": cluster.group,
+        "fsGroup": cluster.group,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    spawner.container_security_context = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "privileged": False,
+        "runAsNonRoot": True,
+        "runAsUser": cluster.run_as,
+        "runAsGroup": cluster.group,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    spawner.node_selector = dict(cluster.node_selector)
+    if cluster.priority_class:
+        spawner.priority_class_name = cluster.priority_class
+    home = cluster.home
+    spawner.storage_pvc_ensure = home.kind == "claim"
+    spawner.storage_capacity = home.size
+    spawner.storage_access_modes = ["ReadWriteOnce"]
+    if home.storage_class:
+        spawner.storage_class = home.storage_class
+    spawner.pvc_name_template = "home-{username}"
+    spawner.pod_name_template = "server-{user_server}"
+    spawner.events_enabled = True
+    # Our own words, with the time that an image usually takes.
+    spawner.slow_spawn_message_threshold = 0
+    spawner.start_timeout = cluster.start_timeout
+    spawner.http_timeout = settings.hub.spawn_timeout
+    spawner.delete_grace_period = settings.spawn.stop_timeout
 
 
 def _private(path: Path) -> Path:

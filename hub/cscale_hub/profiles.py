@@ -25,7 +25,7 @@ def _profile_name(name: str) -> str:
 
 
 ProfileName = Annotated[str, AfterValidator(_profile_name)]
-StorageMode = Literal["default", "fuse", "contents", "node", "csi", "none"]
+StorageMode = Literal["default", "fuse", "contents", "node", "csi", "sidecar", "none"]
 _UNITS = {"Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
@@ -73,8 +73,13 @@ class Profile(BaseModel):
     )
     storage: StorageMode = Field(
         default="default",
-        description="How buckets are shown. fuse, contents: on one machine; node, csi: on "
-        "Kubernetes; none: by S3 alone; default: as the settings say.",
+        description="How buckets are shown. fuse, contents: on one machine; node, csi, sidecar: "
+        "on Kubernetes; none: by S3 alone; default: as the settings say.",
+    )
+    spark: bool = Field(
+        default=False,
+        description="Whether servers on Kubernetes may run Spark there: applications, and sessions "
+        "whose driver is in the server.",
     )
     node_selector: dict[str, str] = Field(
         default_factory=dict, description="Labels of the Kubernetes nodes it runs on."

@@ -30,6 +30,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from cscale_core.backends import OpenEOBackend, shipped_backends
 from cscale_core.clusters import SlurmCluster, SparkSite
 from cscale_core.providers import AllowedHost, Provider, SiteRegistry, with_archives
+from cscale_hub.cluster_settings import KubernetesSettings
 from cscale_hub.colours import check_accent
 from cscale_hub.vo_model import VOFile
 
@@ -37,6 +38,8 @@ SETTINGS_FILE_VARIABLE = "CSCALE_SETTINGS_FILE"
 SETTINGS_FILE_NAME = "cscale.yaml"
 LOGO_SUFFIXES = (".png", ".svg", ".jpg", ".jpeg", ".webp")
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+# Names that mean something inside a Kubernetes cluster only.
+_CLUSTER_NAMES = (".svc", ".svc.cluster.local")
 
 
 class SettingsError(Exception):
@@ -63,12 +66,20 @@ def _http_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an http or https URL")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
-        raise ValueError("plain http is accepted on loopback only; use https")
+    inside = parts.hostname in LOOPBACK_HOSTS or parts.hostname.endswith(_CLUSTER_NAMES)
+    if parts.scheme == "http" and not inside:
+        raise ValueError(
+            "plain http is accepted on loopback only, and inside a cluster (.svc); use https"
+        )
     return value.rstrip("/")
 
 
+def _optional_url(value: str) -> str:
+    return _http_url(value) if value else ""
+
+
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+OptionalUrl = Annotated[str, AfterValidator(_optional_url)]
 IssuerUrl = Annotated[str, BeforeValidator(_issuer_url), AfterValidator(_http_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -82,6 +93,9 @@ class HubSettings(_Model):
     """JupyterHub itself: where it listens and where it keeps its state."""
 
     title: str = Field(default="C-SCALE Hub", description="Name shown on the pages.")
+    url: OptionalUrl = Field(
+        default="", description="The address people open; empty: port of this machine's loopback."
+    )
     port: Port = Field(default=8000, description="Port of the proxy: the address people open.")
     api_port: Port = Field(default=8081, description="Loopback port of the hub.")
     proxy_api_port: Port = Field(default=8001, description="Loopback port of the proxy's API.")
@@ -293,6 +307,24 @@ class BrokerSettings(_Model):
         default="http://127.0.0.1:8000/services/broker",
         description="Where users' servers ask the broker.",
     )
+    upstream: OptionalUrl = Field(
+        default="",
+        description="kubernetes: where the proxy reaches the broker, which runs beside the hub, "
+        "such as http://hub.NAMESPACE.svc:8083; empty: there is no broker.",
+    )
+    port: Port = Field(default=8083, description="kubernetes: port of the broker.")
+    token_url: OptionalUrl = Field(
+        default="", description="kubernetes: token endpoint of the identity provider."
+    )
+    role_arn: str = Field(
+        default="", description="kubernetes: role that the object store's STS gives researchers."
+    )
+
+    @model_validator(mode="after")
+    def _upstream_is_complete(self) -> BrokerSettings:
+        if self.upstream and not (self.token_url and self.role_arn):
+            raise ValueError("a broker with upstream needs token_url and role_arn")
+        return self
 
 
 class ServiceSettings(_Model):
@@ -324,13 +356,23 @@ class Settings(BaseSettings):
         env_prefix="CSCALE_", env_nested_delimiter="__", extra="forbid", validate_default=True
     )
 
-    profile: Literal["local"] = Field(
-        default="local", description="local: everything on this machine, on loopback."
+    profile: Literal["local", "kubernetes"] = Field(
+        default="local",
+        description="local: everything on this machine, on loopback; kubernetes: servers are pods, "
+        "and the deployment gives the hub its proxy and database.",
+    )
+    kubernetes: KubernetesSettings | None = Field(
+        default=None, description="Servers as pods; needed by profile kubernetes."
     )
     data: Path = Field(
         default_factory=lambda: user_data_path("cscale", appauthor=False),
         description="Folder of all state; nothing is written outside it. Default: cscale in the "
         "user's data folder, ~/.local/share/cscale on Linux.",
+    )
+    secrets: Path | None = Field(
+        default=None,
+        description="Folder of the hub's secret files, such as a mounted Secret; none: secrets in "
+        "the folder of all state.",
     )
     vos_file: Path | None = Field(
         default=None, description="Virtual organisations; none: those of the demonstration."
@@ -426,6 +468,10 @@ class Settings(BaseSettings):
         names = [service.name for service in self.services]
         if len(set(names)) != len(names):
             raise ValueError("two services have the same name")
+        if self.profile == "kubernetes" and self.kubernetes is None:
+            raise ValueError("profile is kubernetes, and the member kubernetes is missing")
+        if self.profile == "kubernetes" and not self.hub.url:
+            raise ValueError("profile is kubernetes, and hub.url is missing")
         if self.vos is not None and self.vos_file is not None:
             raise ValueError("vos and vos_file cannot both be set")
         unknown = self.backends.keys() - shipped_backends().keys()
@@ -435,6 +481,11 @@ class Settings(BaseSettings):
 
     def __deepcopy__(self, memo: Any = None) -> Settings:
         return self  # nothing changes them: traitlets copies what each server is configured with
+
+    @property
+    def secrets_folder(self) -> Path:
+        """Where the hub's secret files are."""
+        return self.secrets or self.data / "secrets"
 
     @property
     def offered_backends(self) -> tuple[OpenEOBackend, ...]:
@@ -488,6 +539,8 @@ def load_settings(path: Path | None = None, *, environment: bool = True) -> Sett
 
 def public_url(settings: Settings) -> str:
     """The address people open, without a slash at the end."""
+    if settings.hub.url:
+        return settings.hub.url
     return f"http://127.0.0.1:{settings.hub.port}"
 
 

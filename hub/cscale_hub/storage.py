@@ -162,6 +162,25 @@ def distinct(given: Sequence[StorageGrant]) -> list[StorageGrant]:
     ]
 
 
+def outermost(given: Sequence[StorageGrant]) -> list[StorageGrant]:
+    """The grants that lie in no other, which are mounted; the rest is seen through them.
+
+    Nothing can be mounted below a folder that is read-only. What people publish is such a place.
+
+    :param given: distinct grants.
+    """
+    return [
+        grant
+        for grant in given
+        if not any(
+            other.bucket == grant.bucket
+            and other.prefix != grant.prefix
+            and grant.prefix.startswith(other.prefix)
+            for other in given
+        )
+    ]
+
+
 def check_policies(vos: Iterable[VOStorage], roles: Mapping[str, Collection[str]]) -> None:
     """See that everybody of each VO can have credentials for it.
 

@@ -59,10 +59,13 @@ def parse(address: str, site: Site) -> ObjectAddress | None:
         return None
     if parts.scheme in ("", "file"):
         path = unquote(parts.path) if parts.scheme == "file" else address
-        for root in (site.mount, site.mount_root):
+        roots = [(root, "") for root in (site.mount, site.mount_root)]
+        # First: they may lie below the roots.
+        for root, place in [*site.shortcuts.items(), *roots]:
             prefix = root.rstrip("/") + "/"
             if path.startswith(prefix):
-                bucket, _, key = path.removeprefix(prefix).partition("/")
+                inside = f"{place}/{path.removeprefix(prefix)}".removeprefix("/")
+                bucket, _, key = inside.partition("/")
                 return _checked(bucket, key, address)
     return None
 

@@ -8,6 +8,8 @@ Nothing here is secret: a login names its source, never the password.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from typing import Literal
 
@@ -42,8 +44,19 @@ class OpenEOBackend(BaseModel):
         "a back end that many use. Short ones are for a back end of your own.",
     )
 
+    @property
+    def by_the_hub(self) -> bool:
+        """Whether the hub's login is used there."""
+        return bool(self.audience) or self.auth == "broker"
 
-def shipped_backends() -> dict[str, OpenEOBackend]:
+    @property
+    def by_code(self) -> bool:
+        """Whether somebody may log in there by a code, if it offers that."""
+        return not self.by_the_hub and self.auth in ("auto", "stored")
+
+
+@cache
+def shipped_backends() -> Mapping[str, OpenEOBackend]:
     """The back ends of the federation by id; none is used unless it is turned on."""
     text = files("cscale_core").joinpath("backends.yaml").read_text(encoding="utf-8")
     entries = yaml.safe_load(text)["backends"]

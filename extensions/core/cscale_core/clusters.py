@@ -94,11 +94,12 @@ class SparkKubernetes(_Model):
     mounts: tuple[SparkMount, ...] = Field(
         default=(), description="Volumes of all pods, those of the buckets among them."
     )
-    credentials: Literal["none", "endpoint", "secret"] = Field(
+    credentials: Literal["none", "endpoint", "server", "secret"] = Field(
         default="none",
         description="How pods get S3 credentials. endpoint: from an address in the AWS container "
-        "format, with a token in a Secret of the job; secret: a Secret of the namespace whose key "
-        "'credentials' is an AWS credentials file.",
+        "format, with a token in a Secret of the job; server: the person's own, which their server "
+        "puts into the Secret of the job or session and renews while it runs; secret: a Secret of "
+        "the namespace, made by the operator, whose key 'credentials' is an AWS credentials file.",
     )
     credentials_url: str = Field(
         default="",

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import boto3
 from boto3.s3.transfer import TransferConfig
@@ -607,12 +608,21 @@ class ObjectStore:
             return None
         return max(0, quota - used) if quota > 0 else None
 
-    def presign(self, address: ObjectAddress, seconds: int = 3600) -> str:
-        """A URL that gives the object to its bearer; it ends with the credentials at the latest."""
+    def presign(
+        self, address: ObjectAddress, seconds: int = 3600, *, download: bool = False
+    ) -> str:
+        """A URL that gives the object to its bearer; it ends with the credentials at the latest.
+
+        :param download: a browser saves the file under its name, whatever it is (RFC 6266).
+        """
+        asked = {"Bucket": address.bucket, "Key": address.key}
+        if download:
+            name = quote(address.key.rpartition("/")[2], safe="")
+            asked["ResponseContentDisposition"] = f"attachment; filename*=UTF-8''{name}"
         with _explaining(f"Signing {address.s3}"):
             url: str = self.client.generate_presigned_url(
                 "get_object",
-                Params={"Bucket": address.bucket, "Key": address.key},
+                Params=asked,
                 ExpiresIn=seconds,
             )
         return url

@@ -63,7 +63,18 @@ class Site(_Model):
     s3: S3Site
     mount_root: str = Field(default="/s3", description="Canonical mount path, as in catalogues.")
     mount: str = Field(default="/s3", description="Where this user's server sees the mount.")
-    mount_mode: Literal["fuse", "contents", "none"] = "none"
+    mount_mode: Literal["fuse", "given", "contents", "none"] = Field(
+        default="none",
+        description="fuse: this server mounts; given: somebody else does, and it may be slow.",
+    )
+    unmounted: tuple[str, ...] = Field(
+        default=(), description="given: buckets that are reached by S3 alone."
+    )
+    shortcuts: dict[str, str] = Field(
+        default_factory=dict,
+        description="Other paths that lead into the mount, such as /s3/me, each with the bucket "
+        "and prefix behind it, such as vo/users/name; no slash at the ends.",
+    )
     grants: tuple[Grant, ...] = ()
     catalogue: Catalogue
     providers: tuple[Provider, ...] = Field(

@@ -127,16 +127,19 @@ class Config(_Model):
     sync_seconds: int = Field(default=120, ge=1)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("host")
-    @classmethod
-    def _loopback(cls, host: str) -> str:
+    @model_validator(mode="after")
+    def _not_open_to_the_network(self) -> Config:
+        """Another machine reaches it through something that has a certificate, or not at all."""
         try:
-            loopback = ipaddress.ip_address(host).is_loopback
+            address = ipaddress.ip_address(self.host)
         except ValueError:
-            loopback = False
-        if not loopback:
-            raise ValueError("host must be a loopback address; the hub's proxy faces the network")
-        return host
+            raise ValueError("host must be an IP address") from None
+        behind = address.is_unspecified and self.public_url.startswith("https://")
+        if not (address.is_loopback or behind):
+            raise ValueError(
+                "host must be a loopback address, or all of a pod's behind an https public_url"
+            )
+        return self
 
     @field_validator("public_url", "catalogue_url", "issuer")
     @classmethod

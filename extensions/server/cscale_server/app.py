@@ -19,14 +19,15 @@ from traitlets import Float, Type, Unicode, default
 from traitlets.config import Config
 
 from cscale_core.errors import CScaleError
-from cscale_core.identity.tokens import BrokerTokens
+from cscale_core.identity.tokens import BrokerTokens, CredentialSource
 from cscale_core.jobs.model import Job, JobStatus
 from cscale_core.site import Site, load_site
 from cscale_server import notices
 from cscale_server.backend import Backend, Surroundings, software_version
 from cscale_server.computing import ComputingWatch
 from cscale_server.events import SCHEMA_FILE, SCHEMA_ID, JobEvents
-from cscale_server.listener import CredentialSource, LoopbackListener, NoBroker
+from cscale_server.given_mounts import GivenMounts
+from cscale_server.listener import LoopbackListener, NoBroker
 from cscale_server.models import MountStatus, Status
 from cscale_server.mounts import Mounts
 from cscale_server.problems import NotConfigured
@@ -38,6 +39,9 @@ from cscale_ui import STATIC
 CONTENTS_MANAGER = "cscale_server.contents.BucketContentsManager"
 ACTIVITY_SETTING = "cscale_last_activity"
 """Setting of the web application that holds when a copy was last seen to run here."""
+
+LOOPBACK_VARIABLES = ("CSCALE_LOOPBACK_PORT", "CSCALE_LOOPBACK_TOKEN_FILE")
+"""What the hub sets where containers beside the server ask it for credentials."""
 
 _STATIC_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
 
@@ -85,7 +89,7 @@ class CScaleExtension(ExtensionApp):
         self._listener: LoopbackListener | None = None
         self._broker_http: httpx.AsyncClient | None = None
         self._source: CredentialSource = NoBroker()
-        self._mounts: Mounts | None = None
+        self._mounts: Mounts | GivenMounts | None = None
         self._events: JobEvents | None = None
         self._notices: notices.Notices | None = None
         self._starting: asyncio.Task[Backend] | None = None
@@ -137,6 +141,7 @@ class CScaleExtension(ExtensionApp):
             Path(self._server.runtime_dir) / "cscale",
             self.log,
             kept=Path(self.data_dir) / "loopback.port",
+            agreed=_agreed_listener(),
         )
         self._listener.bind()
         # Before any kernel or terminal starts, so that all of them inherit it.
@@ -170,12 +175,15 @@ class CScaleExtension(ExtensionApp):
         self._starting = asyncio.create_task(self._start_backend(self._site), name="cscale start")
         # Not in the runtime folder, which may be emptied between two starts: what was written to
         # a mount and had not reached the bucket when the server was killed is kept in here.
-        self._mounts = Mounts(
-            self._site,
-            Path(self.data_dir) / "mounts",
-            self._listener.environment(self._site),
-            self.log,
-        )
+        if self._site.mount_mode == "given":
+            self._mounts = GivenMounts(self._site, self.log)
+        else:
+            self._mounts = Mounts(
+                self._site,
+                Path(self.data_dir) / "mounts",
+                self._listener.environment(self._site),
+                self.log,
+            )
         await self._mounts.start()
 
     def _stop_at_interrupt(self) -> None:
@@ -378,3 +386,9 @@ class CScaleExtension(ExtensionApp):
 
     def _emit(self, data: dict[str, Any]) -> None:
         self._server.event_logger.emit(schema_id=SCHEMA_ID, data=data)
+
+
+def _agreed_listener() -> tuple[int, Path] | None:
+    """Where containers beside this one were told to ask for credentials."""
+    port, token = (os.environ.get(name) for name in LOOPBACK_VARIABLES)
+    return (int(port), Path(token)) if port and token else None

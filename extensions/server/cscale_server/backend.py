@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cscale_core.errors import CScaleError
+from cscale_core.identity.tokens import CredentialSource
 from cscale_core.jobs.model import Job
 from cscale_core.saved.file import SavedFile
 from cscale_core.saved.notices import NoticeStore
 from cscale_core.saved.store import SavedStore
 from cscale_core.site import Site
 from cscale_server.catalog.key import signing_key
-from cscale_server.listener import CredentialSource
 
 if TYPE_CHECKING:
     import httpx

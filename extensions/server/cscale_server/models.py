@@ -116,7 +116,7 @@ class Status(BaseModel):
     user: str
     ready: bool = Field(description="Whether search and jobs can be used.")
     detail: str = Field(description="Why not ready; empty when it is.")
-    mount_mode: Literal["fuse", "contents", "none"]
+    mount_mode: Literal["fuse", "given", "contents", "none"]
     mount_detail: str = Field(description="One line where the mode is not the wished one.")
     mounts: list[MountStatus]
 

@@ -29,7 +29,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from logging import Logger, getLogger
 from pathlib import Path
@@ -574,19 +574,37 @@ async def _fusermount(path: Path, log: Logger) -> None:
         log.warning("%s was not unmounted: %s", path, stderr.decode("utf-8", "replace").strip())
 
 
+def mounted_grants(grants: Iterable[Grant]) -> dict[Grant, list[Grant]]:
+    """The grants that are mounted, by path, each with those that are seen through its mount."""
+    found: dict[Grant, list[Grant]] = {}
+    for grant in sorted(grants, key=lambda grant: (grant.bucket, grant.prefix)):
+        outer = next((one for one in found if _includes(one, grant)), None)
+        if outer is None:
+            found[grant] = []
+        else:
+            found[outer].append(grant)
+    return found
+
+
 def _includes(one: Grant, other: Grant) -> bool:
     return one.bucket == other.bucket and other.prefix.startswith(one.prefix)
 
 
-def _status_inside(grant: Grant, mount: Mount) -> GrantStatus:
+def status_inside(grant: Grant, outer: GrantStatus) -> GrantStatus:
     """The state of a grant that is seen through the mount of another."""
-    path = mount.path / grant.prefix[len(mount.grant.prefix) :].strip("/")
-    detail = mount.detail
-    if mount.grant.access == "ro" and grant.access == "rw" and not detail:
+    path = Path(outer.path) / grant.prefix[len(outer.prefix) :].strip("/")
+    detail = outer.detail
+    if outer.access == "ro" and grant.access == "rw" and not detail:
         detail = "read here; written by publishing, in the file browser, or by its s3:// address"
-    return GrantStatus(
-        str(path), grant.bucket, grant.prefix, mount.grant.access, mount.state, detail
-    )
+    return GrantStatus(str(path), grant.bucket, grant.prefix, outer.access, outer.state, detail)
+
+
+async def link_shared(site: Site, log: Logger) -> None:
+    """Make the links in the folder of shared notebooks; without them nothing else is missing."""
+    try:
+        await in_thread(lambda: make_links(Path.home(), site), PROBE_LIMIT)
+    except OSError as error:  # TimeoutError is one
+        log.warning("There are no links in the folder of shared notebooks: %s", error)
 
 
 class Mounts:
@@ -615,7 +633,7 @@ class Mounts:
     @property
     def mode(self) -> Literal["fuse", "contents", "none"]:
         """How the user reaches the buckets now."""
-        if self._site.mount_mode != "fuse":
+        if self._site.mount_mode in ("contents", "none"):
             return self._site.mount_mode
         given_up = self._reason or (
             self.mounts and all(mount.state == "off" for mount in self.mounts)
@@ -632,7 +650,7 @@ class Mounts:
         if self.mounts:
             return [
                 *(mount.status() for mount in self.mounts),
-                *(_status_inside(grant, mount) for grant, mount in self._inside.items()),
+                *(status_inside(grant, mount.status()) for grant, mount in self._inside.items()),
             ]
         detail = self._reason or "not mounted; shown in the file browser"
         return [
@@ -663,19 +681,12 @@ class Mounts:
         for path in mounted(root):
             self._log.info("Taking away a mount that was left behind: %s", path)
             await _fusermount(path, self._log)
-        # Outer folders first: a grant may lie inside another.
-        for grant in sorted(self._site.grants, key=lambda grant: (grant.bucket, grant.prefix)):
-            outer = next((mount for mount in self.mounts if _includes(mount.grant, grant)), None)
-            if outer is not None:
-                self._inside[grant] = outer
-                continue
+        for grant, inside in mounted_grants(self._site.grants).items():
             mount = Mount(grant, self._site, self._folder, self._environment, self._log)
             self.mounts.append(mount)
+            self._inside |= dict.fromkeys(inside, mount)
             mount.start()
-        try:
-            await in_thread(lambda: make_links(Path.home(), self._site), PROBE_LIMIT)
-        except OSError as error:  # TimeoutError is one
-            self._log.warning("There are no links in the folder of shared notebooks: %s", error)
+        await link_shared(self._site, self._log)
 
     async def refresh(self) -> None:
         """Let every mount show what was written to the buckets past it."""

@@ -73,6 +73,9 @@ class LinkRequest(ObjectRequest):
     """For whom has no login."""
 
     seconds: int = Field(default=3600, ge=60, le=7 * 24 * 3600)
+    download: bool = Field(
+        default=False, description="Whether a browser saves the file, and never shows it."
+    )
 
 
 class Link(BaseModel):

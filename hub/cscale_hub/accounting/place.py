@@ -34,5 +34,5 @@ def open_usage(settings: Settings) -> Meter:
 
     :raises SettingsError: when the database cannot be used.
     """
-    key = ensure_secret(Layout(settings.data).secrets / "pseudonym-key")
+    key = ensure_secret(settings.secrets_folder / "pseudonym-key")
     return Meter(open_store(settings), key.encode())

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
-from cscale_hub.settings import HttpUrl
+from cscale_hub.audit import audit_file
+from cscale_hub.settings import HttpUrl, Settings, SettingsError
 from cscale_hub.vo_model import VOFile
 
 Audience = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 
 STS_MINIMUM = 900
 """Seconds that temporary credentials live at least (AWS STS, ``DurationSeconds``)."""
+
+
+def _one_interface(host: str) -> str:
+    if set(host) <= set("0."):
+        raise ValueError("the address of all interfaces is not taken; name one")
+    return host
 
 
 class _Model(BaseModel):
@@ -65,7 +80,11 @@ class BrokerConfig(_Model):
     """One broker. Its own JupyterHub token and the hub's address come from the environment that
     JupyterHub gives its services (``JUPYTERHUB_API_TOKEN``, ``JUPYTERHUB_API_URL``)."""
 
-    host: Literal["127.0.0.1"] = "127.0.0.1"
+    host: Annotated[str, AfterValidator(_one_interface)] = Field(
+        default="127.0.0.1",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$",
+        description="Loopback; in a pod the pod's own name, as the proxy is in another one.",
+    )
     port: int = Field(ge=1, le=65535)
     prefix: str = Field(default="/services/broker", pattern=r"^(/[A-Za-z0-9._-]+)*$")
     token_url: HttpUrl = Field(description="The identity provider's token endpoint.")
@@ -104,3 +123,26 @@ class BrokerConfig(_Model):
                 "credentials without a session policy: use assume-role, or offer no audiences"
             )
         return self
+
+
+def cluster_config(settings: Settings, vos: VOFile) -> BrokerConfig:
+    """The broker in the hub's pod, to which the proxy comes from another one.
+
+    :raises SettingsError: when the hub has no secret at the identity provider.
+    """
+    if settings.identity.client_secret_file is None:
+        raise SettingsError("The broker needs identity.client_secret_file")
+    return BrokerConfig(
+        host=socket.gethostname(),
+        port=settings.broker.port,
+        token_url=settings.broker.token_url,
+        client_id=settings.identity.client_id,
+        client_secret_file=settings.identity.client_secret_file,
+        s3=S3Access(
+            endpoint=settings.storage.endpoint,
+            region=settings.storage.region,
+            role_arn=settings.broker.role_arn,
+        ),
+        vos=vos,
+        audit_log=audit_file(settings),
+    )

@@ -59,7 +59,7 @@ def _vos(vos: VOFile) -> Iterator[Finding]:
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
-    folder = Layout(settings.data).secrets
+    folder = settings.secrets_folder
     files = [folder / name for name in _SECRETS]
     named = (
         settings.identity.client_secret_file,

@@ -8,7 +8,6 @@ import httpx
 
 from cscale_hub.doctor.asking import NoAnswer, ask, ask_json
 from cscale_hub.doctor.findings import Finding, ok, problem, warning
-from cscale_hub.local.layout import Layout
 from cscale_hub.local.secrets import SecretError, read_secret
 from cscale_hub.settings import Settings, public_url
 
@@ -64,7 +63,7 @@ async def _broker(settings: Settings, http: httpx.AsyncClient) -> Finding:
 async def _metrics(settings: Settings, http: httpx.AsyncClient) -> list[Finding]:
     part = "metrics"
     try:
-        token = read_secret(Layout(settings.data).secrets / "prometheus-token")
+        token = read_secret(settings.secrets_folder / "prometheus-token")
     except SecretError as error:
         return [warning(part, str(error), "The hub makes it when it starts; restart it.")]
     headers = {"Authorization": f"token {token}"}

@@ -25,14 +25,17 @@ def write_secret(path: Path, value: str) -> None:
 def read_secret(path: Path) -> str:
     """The content of a secret file, without surrounding white space.
 
+    What somebody else owns, as the files of a mounted Kubernetes Secret, is lent by its group.
+
     :raises SecretError: when it is missing, empty, or others may read or write it.
     """
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
         value = path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise SecretError(f"The secret file {path} cannot be read: {error.strerror}") from error
-    if stat.S_IMODE(mode) & 0o077:
+    forbidden = 0o077 if status.st_uid == os.geteuid() else 0o037
+    if stat.S_IMODE(status.st_mode) & forbidden:
         raise SecretError(f"The secret file {path} is accessible to others: chmod 600 {path}")
     if not value:
         raise SecretError(f"The secret file {path} is empty.")
@@ -42,8 +45,13 @@ def read_secret(path: Path) -> str:
 def ensure_secret(path: Path, length: int = 32) -> str:
     """The secret in the file; made of ``length`` random bytes, in hexadecimal, if there is none.
 
-    :raises SecretError: as :func:`read_secret`.
+    :raises SecretError: as :func:`read_secret`, and when it has to be made and cannot.
     """
     if not path.exists():
-        write_secret(path, secrets.token_hex(length) + "\n")
+        try:
+            write_secret(path, secrets.token_hex(length) + "\n")
+        except OSError as error:
+            raise SecretError(
+                f"The secret file {path} is missing and cannot be made: {error.strerror}"
+            ) from error
     return read_secret(path)

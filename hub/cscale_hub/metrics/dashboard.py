@@ -1,8 +1,9 @@
 """The Grafana dashboard of a hub, as code: ``python -m cscale_hub.metrics.dashboard``.
 
-What it writes is committed as ``helm-values/grafana/cscale-hub.json`` (``make dashboard``), to be
-imported, or mounted where Grafana's sidecar looks. It asks one Prometheus, chosen on the page,
-for the metrics of the hub and the broker; people are in none of them.
+What it writes is committed as ``helm-values/cscale/dashboards/cscale-hub.json`` (``make
+dashboard``), to be imported; our chart mounts it where Grafana's sidecar looks. It asks one
+Prometheus, chosen on the page, for the metrics of the hub and the broker; people are in none of
+them.
 """
 
 from __future__ import annotations

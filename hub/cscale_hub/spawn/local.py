@@ -9,7 +9,6 @@ reach only the user's prefixes.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import subprocess
@@ -21,7 +20,6 @@ import yaml
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 from traitlets import default
 
-from cscale_hub.announcement_feed import PATH as FEED
 from cscale_hub.auth.login import entitlements
 from cscale_hub.local.layout import Layout
 from cscale_hub.local.processes import FEDERATION_VARIABLE
@@ -29,25 +27,19 @@ from cscale_hub.local.run import bound_to_parent, open_log
 from cscale_hub.local.secrets import write_secret
 from cscale_hub.local.system import fuse, unmount_below
 from cscale_hub.profiles import Profile
-from cscale_hub.settings import Settings, public_url
-from cscale_hub.sharing.editing import disabled_in_front_end, edits_together, with_editing
+from cscale_hub.settings import Settings
+from cscale_hub.sharing.editing import edits_together
 from cscale_hub.sharing.servers import SharingSpawner
 from cscale_hub.spawn.choice import ChoosingSpawner
 from cscale_hub.spawn.machine import available, limiter
+from cscale_hub.spawn.notebooks import copy_notebooks
+from cscale_hub.spawn.server_configuration import configuration
 from cscale_hub.spawn.site import site_document
 from cscale_hub.spawn.watched import WatchedSpawner
 from cscale_hub.vos import roles_in_groups
 
 MOUNT_FOLDER = "s3"
 GETTING_STARTED = "Getting started.ipynb"
-# A front-end extension that would ask servers on the internet: jupyter-fs with its web fonts (it
-# comes with other packages; its server side is not used here).
-_DISABLED_EXTENSIONS = ("jupyter-fs",)
-# JupyterLab shows the hub's announcements in place of Jupyter's news, and asks nobody for updates.
-_FRONT_END_SETTINGS = {
-    "@jupyterlab/apputils-extension:notification": {"fetchNews": "true", "checkForUpdates": False}
-}
-_COPIED = ".notebooks-copied"
 # Programs and language; nothing else of the hub's environment reaches a user's server.
 _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "JAVA_HOME", "TZ", "VIRTUAL_ENV")
 _STEPS = (
@@ -169,18 +161,11 @@ class LocalSpawner(
             entitlements=claims,
         )
         write_secret(state / "site.yaml", yaml.safe_dump(document, sort_keys=False))
-        config = with_editing(server_config(self.cscale_settings), together, state)
-        (state / "jupyter" / "jupyter_server_config.json").write_text(
-            json.dumps(config, indent=1), encoding="utf-8"
+        files = configuration(
+            self.cscale_settings, together=together, documents=state, as_root=os.geteuid() == 0
         )
-        disabled = (*_DISABLED_EXTENSIONS, *disabled_in_front_end(together))
-        (state / "jupyter" / "labconfig" / "page_config.json").write_text(
-            json.dumps({"disabledExtensions": dict.fromkeys(disabled, True)}),
-            encoding="utf-8",
-        )
-        (state / "jupyter" / "labconfig" / "default_setting_overrides.json").write_text(
-            json.dumps(_FRONT_END_SETTINGS), encoding="utf-8"
-        )
+        for name, text in files.items():
+            (state / "jupyter" / name).write_text(text, encoding="utf-8")
         copy_notebooks(self.cscale_settings.spawn.notebooks, home)
 
     def _first_page(self) -> str:
@@ -213,47 +198,3 @@ def mount_mode(settings: Settings, profile: Profile | None = None) -> str:
     if chosen == "auto":
         return "fuse" if fuse().present else "contents"
     return chosen
-
-
-def server_config(settings: Settings) -> dict[str, Any]:
-    """Configuration of every user's Jupyter server."""
-    return {
-        "ServerApp": {
-            "jpserver_extensions": {"cscale_server": True, "jupyter_server_proxy": True},
-            "allow_root": os.geteuid() == 0,
-        },
-        # A trash folder on a mounted bucket would be outside what the user may write.
-        "FileContentsManager": {"delete_to_trash": False},
-        "LabApp": {
-            "news_url": f"{public_url(settings)}/hub{FEED}",
-            "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
-        },
-        "CScaleExtension": {
-            "longest_staging": settings.culling.longest_staging_hours,
-            "longest_computing": settings.culling.longest_computing_hours,
-        },
-    }
-
-
-def copy_notebooks(source: Path | None, home: Path) -> list[str]:
-    """Copy notebooks that the home never had; the user's own files are never touched.
-
-    A notebook the user deleted does not come back.
-
-    :returns: the names that were copied.
-    """
-    if source is None or not source.is_dir():
-        return []
-    note = home / _COPIED
-    known = set(note.read_text(encoding="utf-8").splitlines()) if note.exists() else set()
-    copied: list[str] = []
-    for notebook in sorted(source.glob("*.ipynb")):
-        if notebook.name in known:
-            continue
-        target = home / notebook.name
-        if not target.exists():
-            shutil.copyfile(notebook, target)
-            copied.append(notebook.name)
-        known.add(notebook.name)
-    note.write_text("\n".join(sorted(known)) + "\n", encoding="utf-8")
-    return copied

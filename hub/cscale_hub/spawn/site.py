@@ -45,6 +45,8 @@ def site_document(
     mount_mode: str,
     vo: str = "",
     entitlements: Iterable[str] = (),
+    unmounted: Collection[str] = (),
+    shortcuts: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Everything a user's server has to know; nothing in it is secret.
 
@@ -53,6 +55,8 @@ def site_document(
     :param mount: where this user's server has its mounts.
     :param entitlements: what the identity provider said of the user, for the
         providers' policies; they grant nothing by themselves.
+    :param unmounted: buckets that are not mounted, where others are.
+    :param shortcuts: other paths into the mount, with bucket and prefix.
     """
     given = reachable(grants(vos.storages(), roles, slug), vo)
     hosts = vos.vos[vo].egress.hosts if vo in vos.vos else ()
@@ -64,6 +68,8 @@ def site_document(
         "mount_root": settings.storage.mount_root,
         "mount": str(mount),
         "mount_mode": mount_mode,
+        "unmounted": sorted(unmounted),
+        "shortcuts": dict(shortcuts or {}),
         "grants": [grant.site_grant() for grant in distinct(given)],
         "catalogue": {"url": settings.catalogue.url},
         "providers": searched(settings),

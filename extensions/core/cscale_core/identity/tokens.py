@@ -68,6 +68,14 @@ class TokenSource(Protocol):
         ...
 
 
+class CredentialSource(TokenSource, Protocol):
+    """Gives S3 credentials too."""
+
+    async def s3_credentials(self) -> dict[str, Any]:
+        """S3 credentials in the AWS container format; errors as :meth:`token`."""
+        ...
+
+
 @runtime_checkable
 class RenewableTokens(TokenSource, Protocol):
     """A token source that keeps tokens and can be told that one was refused."""
@@ -88,7 +96,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _expiry(text: Any) -> datetime:
+def expiry(text: Any) -> datetime:
     """An RFC 3339 time with a zone.
 
     :raises UpstreamError: when it is not one.
@@ -181,7 +189,7 @@ class BrokerTokens:
 
         async def ask() -> tuple[str, datetime]:
             body = await self._get("/v1/token", {"audience": audience})
-            return _access_token(body, "The broker"), _expiry(body.get("expires_at"))
+            return _access_token(body, "The broker"), expiry(body.get("expires_at"))
 
         value: str = await self._fresh(f"token:{audience}", ask)
         return value
@@ -198,7 +206,7 @@ class BrokerTokens:
             missing = {"AccessKeyId", "SecretAccessKey", "Token", "Expiration"} - body.keys()
             if missing:
                 raise UpstreamError("The broker answered without complete S3 credentials.")
-            return body, _expiry(body["Expiration"])
+            return body, expiry(body["Expiration"])
 
         value: dict[str, Any] = await self._fresh("s3", ask)
         return dict(value)
@@ -250,14 +258,21 @@ class LoopbackTokens:
 
     async def token(self, audience: str) -> str:
         """An access token for the audience; errors as :meth:`read`."""
-        url, headers = self._door()
+        return _access_token(await self._ask("/v1/token", {"audience": audience}), "Your server")
+
+    async def s3_credentials(self) -> dict[str, Any]:
+        """S3 credentials in the AWS container format; errors as :meth:`read`."""
+        return await self._ask("/v1/s3", {})
+
+    async def _ask(self, path: str, params: dict[str, str]) -> dict[str, Any]:
+        base, headers = self._door()
         try:
             # No proxy may stand between this process and its own machine.
             async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT) as http:
-                response = await http.get(url, params={"audience": audience}, headers=headers)
+                response = await http.get(base + path, params=params, headers=headers)
         except httpx.HTTPError as error:
             raise _unreachable(error, "Your server's token listener") from error
-        return _access_token(_answer(response, "Your server"), "Your server")
+        return _answer(response, "Your server")
 
     def read(self, audience: str) -> str:
         """The same, for code that is not async (the openEO client).
@@ -265,10 +280,12 @@ class LoopbackTokens:
         :raises LoginRequired: when there is no such listener, or the session has ended.
         :raises UpstreamError: when the listener does not answer.
         """
-        url, headers = self._door()
+        base, headers = self._door()
         try:
             with httpx.Client(trust_env=False, timeout=_TIMEOUT) as http:
-                response = http.get(url, params={"audience": audience}, headers=headers)
+                response = http.get(
+                    f"{base}/v1/token", params={"audience": audience}, headers=headers
+                )
         except httpx.HTTPError as error:
             raise _unreachable(error, "Your server's token listener") from error
         return _access_token(_answer(response, "Your server"), "Your server")
@@ -297,4 +314,4 @@ class LoopbackTokens:
                 "The token listener's password file cannot be read.",
                 hint="Your server may have been restarted: restart this kernel.",
             ) from error
-        return base.rstrip("/") + "/v1/token", {"Authorization": password}
+        return base.rstrip("/"), {"Authorization": password}

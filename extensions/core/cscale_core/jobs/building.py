@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cscale_core.identity.tokens import TokenSource
+from cscale_core.identity.tokens import CredentialSource
 from cscale_core.jobs.engine import Engine
 from cscale_core.jobs.engines.openeo import OpenEOEngine
 from cscale_core.jobs.engines.slurm.engine import SlurmEngine
@@ -31,7 +31,7 @@ def build_manager(
     site: Site,
     data_dir: Path,
     http: httpx.AsyncClient,
-    tokens: TokenSource,
+    tokens: CredentialSource,
     on_change: Callable[[Job], None],
     *,
     on_delete: Callable[[str, int], None] = lambda job_id, revision: None,

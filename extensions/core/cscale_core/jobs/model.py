@@ -191,7 +191,9 @@ class BackendState(BaseModel):
     checked: datetime
     seconds: float = Field(default=0.0, description="What the answer took.")
     version: str = ""
-    logins: tuple[str, ...] = Field(default=(), description="How one logs in there.")
+    logins: tuple[str, ...] = Field(
+        default=(), description="How one logs in there; `hub`: the login at the hub is used."
+    )
     estimates: bool = Field(default=False, description="Whether it estimates time and costs.")
     limits: dict[str, Any] = Field(
         default_factory=dict, description="The largest values of options that it takes."

@@ -97,7 +97,8 @@ class LinksHandler(CScaleHandler):
         request = await self.body(LinkRequest)
         places = (await (await self.extension.backend()).storage()).places
         address = ObjectAddress(request.bucket, request.key)
-        self.answer(await places.link(address, request.seconds))
+        link = await places.link(address, request.seconds, download=request.download)
+        self.answer(link)
 
 
 class UploadsHandler(CScaleHandler):

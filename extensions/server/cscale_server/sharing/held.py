@@ -9,8 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cscale_core.errors import CScaleError
-from cscale_core.identity.tokens import TOKEN_FILE_VARIABLE
-from cscale_server.listener import CredentialSource
+from cscale_core.identity.tokens import TOKEN_FILE_VARIABLE, CredentialSource
 
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|ACCESS_KEY", re.IGNORECASE)
 _PLACE = re.compile(r"_(FILE|PATH|DIR|URL|URI)$", re.IGNORECASE)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cscale_core.errors import Forbidden, InvalidInput
+from cscale_core.identity.tokens import CredentialSource
 from cscale_core.notebooks import documents
 from cscale_core.notebooks.answers import Entry, Gallery, Shown
 from cscale_core.notebooks.library import SharedNotebooks, Submission
 from cscale_core.notebooks.places import NotebookRef
 from cscale_core.notebooks.scanning import SecretsFound
-from cscale_server.listener import CredentialSource
 from cscale_server.sharing.held import held_secrets
 from cscale_server.sharing.link import link
 from cscale_server.sharing.models import PublishRequest, VersionList

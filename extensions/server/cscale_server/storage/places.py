@@ -145,11 +145,11 @@ class Places:
             async for line in lines:
                 yield line
 
-    async def link(self, address: ObjectAddress, seconds: int) -> Link:
+    async def link(self, address: ObjectAddress, seconds: int, *, download: bool = False) -> Link:
         """An address that gives an object to whoever has it."""
         granted(self._site, address.bucket, address.key)
         await asyncio.to_thread(self._store.head, address)
-        url = await asyncio.to_thread(self._store.presign, address, seconds)
+        url = await asyncio.to_thread(self._store.presign, address, seconds, download=download)
         return Link(url=url, expires=datetime.now(UTC) + timedelta(seconds=seconds))
 
     async def delete(self, address: ObjectAddress) -> None:

@@ -104,11 +104,11 @@ class DeviceLogins:
         :raises CScaleError: when the back end or its identity provider does not answer.
         """
         backend = self._remote.backend
-        if backend.audience or backend.auth in ("broker", "basic", "none"):
+        if not backend.by_code:
             raise InvalidInput(
                 f"One does not log in at {backend.title} by a code.",
                 hint="The hub's login is used there."
-                if backend.audience or backend.auth == "broker"
+                if backend.by_the_hub
                 else "User name and password are read from ~/.netrc, if it needs a login.",
             )
         async with self._lock:

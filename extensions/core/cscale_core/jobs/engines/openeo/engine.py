@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from cscale_core.backends import OpenEOBackend
 from cscale_core.errors import (
     Conflict,
     CScaleError,
@@ -240,8 +241,9 @@ class OpenEOEngine(Engine):
 
     async def backends(self) -> list[BackendState]:
         """Every back end with its health and capabilities, kept for some minutes."""
-        asked = (backend.health.state() for backend in self._backends.values())
-        return [_state(seen) for seen in await asyncio.gather(*asked)]
+        asked = list(self._backends.values())
+        seen = await asyncio.gather(*(place.health.state() for place in asked))
+        return [_state(place.remote.backend, one) for place, one in zip(asked, seen, strict=True)]
 
     def attend(self, job: Job) -> None:
         """Somebody reads the job's log: copy it often for the next minute."""
@@ -341,7 +343,14 @@ def _logged_in(remote: Remote, watch: Watch[Any]) -> None:
     watch.encourage()
 
 
-def _state(seen: Service) -> BackendState:
+def _logins(backend: OpenEOBackend, offered: tuple[str, ...]) -> tuple[str, ...]:
+    """What of the logins that a back end offers is used there, or that the hub's is."""
+    if backend.by_the_hub:
+        return ("hub",)
+    return tuple(name for name in offered if name != "oidc" or backend.by_code)
+
+
+def _state(backend: OpenEOBackend, seen: Service) -> BackendState:
     return BackendState(
         engine="openeo",
         id=seen.id,
@@ -350,7 +359,7 @@ def _state(seen: Service) -> BackendState:
         checked=seen.checked,
         seconds=seen.seconds,
         version=f"openEO {seen.api_version}" if seen.api_version else "",
-        logins=seen.logins,
+        logins=_logins(backend, seen.logins),
         estimates=seen.offers("GET", "/jobs/{job_id}/estimate"),
         limits=seen.limits,
         problem=seen.problem,

@@ -53,6 +53,8 @@ def translated(error: Exception, backend: OpenEOBackend) -> CScaleError:
         )
     code = str(getattr(error, "code", "") or "")
     said = str(getattr(error, "message", "") or error).strip()[:1000]
+    if said.startswith("<"):  # of a proxy before it, or of something else that is there now
+        said = f"a web page came instead of an answer (status {status})."
     means = meaning(code, status)
     return means.kind(
         f"{backend.title} {_SAYING.get(means.kind, 'says')}: {said}",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from cscale_core.errors import InvalidInput
-from cscale_core.identity.tokens import TokenSource
+from cscale_core.identity.tokens import CredentialSource
 from cscale_core.jobs.engine import Engine, JobHandle, Outcome
 from cscale_core.jobs.engines.programs import NamedApplication
 from cscale_core.jobs.engines.spark.backend import Backend, Work, title_of
@@ -49,7 +49,7 @@ class SparkEngine(Engine):
         self,
         site: Site,
         folder: Path,
-        tokens: TokenSource | None = None,
+        tokens: CredentialSource | None = None,
         *,
         ui_base: str = "",
         applications: Mapping[str, Application] = APPLICATIONS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
@@ -63,16 +64,24 @@ class Cluster:
         return Application.of(body)
 
     async def delete(self, name: str) -> None:
-        """Delete an application; its pods and its Secret go with it. One that is gone is fine."""
-        try:
+        """Delete an application and its pods; its Secret goes with it. One that is gone is fine.
+
+        The pods belong to the application only since the operator's version 2.4 (its change 2670).
+        """
+        background = ("propagationPolicy", "Background")
+        with contextlib.suppress(NotFound):
             await self._kubernetes.request(
                 "DELETE",
                 f"{self._applications}/{quote(name, safe='')}",
                 "Deleting the application",
-                query=[("propagationPolicy", "Background")],
+                query=[background],
             )
-        except NotFound:
-            return
+        await self._kubernetes.request(
+            "DELETE",
+            f"{self._core}/pods",
+            "Deleting the pods",
+            query=[("labelSelector", f"{APP_LABEL}={name}"), background],
+        )
 
     async def applications(self) -> tuple[dict[str, Application], str]:
         """All applications of the user, and the version to watch from.
@@ -112,10 +121,12 @@ class Cluster:
 
     # -- the Secret ----------------------------------------------------------------------------
 
-    async def create_secret(self, manifest: dict[str, Any]) -> None:
-        await self._kubernetes.request(
+    async def create_secret(self, manifest: dict[str, Any]) -> str:
+        """Make a Secret; its uid."""
+        body = await self._kubernetes.request(
             "POST", f"{self._core}/secrets", "Handing over the parameters", body=manifest
         )
+        return str(body["metadata"]["uid"])
 
     async def secret_owner(self, name: str) -> str:
         """Uid of the application that a Secret belongs to."""

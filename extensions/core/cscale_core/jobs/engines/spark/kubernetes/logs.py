@@ -14,8 +14,8 @@ from typing import Any
 from cscale_core.errors import CScaleError, InvalidInput, NotFound
 from cscale_core.jobs.engine import JobHandle, LogEntry
 from cscale_core.jobs.engines.spark.kubernetes.cluster import Cluster
-from cscale_core.jobs.engines.spark.kubernetes.manifest import CONTAINERS
 from cscale_core.jobs.engines.spark.kubernetes.pod_entry import PROGRESS
+from cscale_core.jobs.engines.spark.kubernetes.pod_template import CONTAINERS
 from cscale_core.jobs.engines.spark.kubernetes.pods import Pod
 from cscale_core.jobs.engines.spark.output import log_entry
 

@@ -14,12 +14,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from cscale_core.clusters import SparkKubernetes, SparkMount, SparkSite
+from cscale_core.clusters import SparkKubernetes, SparkSite
 from cscale_core.errors import InvalidInput
 from cscale_core.jobs.engines.spark.backend import Work
-from cscale_core.jobs.engines.spark.kubernetes import pod_entry
+from cscale_core.jobs.engines.spark.kubernetes import pod_entry, pod_template
+from cscale_core.jobs.engines.spark.kubernetes.handing import HANDED
+from cscale_core.jobs.engines.spark.kubernetes.pod_template import CONTAINERS
 from cscale_core.jobs.engines.spark.kubernetes.states import (
     GROUP,
     JOB_LABEL,
@@ -33,12 +34,8 @@ from cscale_core.jobs.engines.spark.process import Program
 from cscale_core.jobs.engines.spark.resources import Pod, pods
 from cscale_core.site import Site
 
-#: Where the job's Secret, the keys and the Python requirements are in the pods.
-HANDED = "/etc/cscale"
-KEYS = "/etc/cscale-keys"
+#: Where the Python requirements are in the pods.
 REQUIREMENTS = "/opt/cscale-python"
-#: Containers as Spark names them.
-CONTAINERS = {"driver": "spark-kubernetes-driver", "executor": "spark-kubernetes-executor"}
 #: The container that installs Python requirements before Spark starts.
 INSTALLER = "python-requirements"
 #: Bytes of a Secret; Kubernetes takes one MiB.
@@ -199,7 +196,7 @@ class _Maker:
             "mainApplicationFile": self._main(),
             "arguments": self._arguments(),
             "sparkConf": self._conf(),
-            "hadoopConf": self._hadoop(),
+            "hadoopConf": pod_template.store_properties(self._site, settings),
             "restartPolicy": {
                 "type": "OnFailure",
                 "onFailureRetries": 0,
@@ -294,22 +291,6 @@ class _Maker:
             conf["spark.eventLog.dir"] = settings.event_log
         return conf
 
-    def _hadoop(self) -> dict[str, str]:
-        endpoint = self._site.s3.endpoint
-        conf = {
-            "fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
-            "fs.s3a.endpoint": endpoint,
-            "fs.s3a.endpoint.region": self._site.s3.region,
-            "fs.s3a.path.style.access": "true",
-            "fs.s3a.connection.ssl.enabled": str(endpoint.startswith("https:")).lower(),
-        }
-        provider = {"endpoint": "Container", "secret": "Profile"}.get(self._settings.credentials)
-        if provider:
-            conf["fs.s3a.aws.credentials.provider"] = (
-                f"software.amazon.awssdk.auth.credentials.{provider}CredentialsProvider"
-            )
-        return conf
-
     # -- pods ----------------------------------------------------------------------------------
 
     def _pod(self, pod: Pod, labels: dict[str, str]) -> dict[str, Any]:
@@ -323,21 +304,9 @@ class _Maker:
 
     def _template(self, role: str) -> dict[str, Any]:
         settings = self._settings
-        security = {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "runAsNonRoot": True,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        }
-        mounts = self._volume_mounts()
+        security = pod_template.container_security()
         template: dict[str, Any] = {
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": settings.run_as,
-                "runAsGroup": settings.group,
-                "fsGroup": settings.group,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": pod_template.pod_security(settings),
             # The driver starts executors; they have nothing to ask of the cluster.
             "automountServiceAccountToken": role == "driver",
             "enableServiceLinks": False,
@@ -347,9 +316,10 @@ class _Maker:
                     "name": CONTAINERS[role],
                     "securityContext": security,
                     "env": self._environment(),
-                    "volumeMounts": mounts,
+                    "volumeMounts": self._volume_mounts(),
                 }
             ],
+            **pod_template.placement(settings),
         }
         if self._program is not None and self._program.python:
             template["initContainers"] = [
@@ -367,10 +337,6 @@ class _Maker:
                     "volumeMounts": [{"name": "cscale-python", "mountPath": REQUIREMENTS}],
                 }
             ]
-        if settings.node_selector:
-            template["nodeSelector"] = dict(settings.node_selector)
-        if settings.priority_class:
-            template["priorityClassName"] = settings.priority_class
         if role == "driver" and self._work.options.seconds:
             template["activeDeadlineSeconds"] = self._work.options.seconds
         return template
@@ -388,23 +354,11 @@ class _Maker:
         ]
 
     def _environment(self) -> list[dict[str, str]]:
-        settings = self._settings
-        endpoint = urlsplit(self._site.s3.endpoint)
         said = {
             "CSCALE_JOB_ID": self._work.job.id,
             "CSCALE_OUTPUT": self._output,
-            "AWS_ENDPOINT_URL_S3": self._site.s3.endpoint,
-            "AWS_REGION": self._site.s3.region,
-            "AWS_S3_ENDPOINT": endpoint.netloc,
-            "AWS_HTTPS": "YES" if endpoint.scheme == "https" else "NO",
-            "AWS_VIRTUAL_HOSTING": "FALSE",
-            "AWS_EC2_METADATA_DISABLED": "true",
+            **pod_template.store_environment(self._site, self._settings),
         }
-        if settings.credentials == "endpoint":
-            said["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = settings.credentials_url
-            said["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] = f"{HANDED}/token"
-        elif settings.credentials == "secret":
-            said["AWS_SHARED_CREDENTIALS_FILE"] = f"{KEYS}/credentials"
         if self._program is not None:
             said["CSCALE_INPUTS"] = f"{HANDED}/inputs.json"
             if self._program.python:
@@ -413,45 +367,14 @@ class _Maker:
         return [{"name": name, "value": text} for name, text in said.items()]
 
     def _volumes(self) -> list[dict[str, Any]]:
-        settings = self._settings
-        readable = {"defaultMode": 0o440}
-        found: list[dict[str, Any]] = [
-            {
-                "name": "cscale-job",
-                "secret": {"secretName": application_name(self._work.job.id), **readable},
-            }
-        ]
-        if settings.credentials == "secret":
-            name = settings.credentials_secret.replace("{user}", self._site.user)
-            found.append({"name": "cscale-keys", "secret": {"secretName": name, **readable}})
+        name = application_name(self._work.job.id)
+        found = pod_template.secret_volumes(self._site, self._settings, name)
         if self._program is not None and self._program.python:
             found.append({"name": "cscale-python", "emptyDir": {"sizeLimit": "8Gi"}})
-        return [*found, *map(self._source, settings.mounts)]
-
-    def _source(self, mount: SparkMount) -> dict[str, Any]:
-        if mount.claim:
-            claim = mount.claim.replace("{user}", self._site.user)
-            return {"name": mount.name, "persistentVolumeClaim": {"claimName": claim}}
-        path = mount.host_path.replace("{user}", self._site.user)
-        return {"name": mount.name, "hostPath": {"path": path, "type": "Directory"}}
+        return [*found, *pod_template.data_volumes(self._site, self._settings)]
 
     def _volume_mounts(self) -> list[dict[str, Any]]:
-        settings = self._settings
-        found: list[dict[str, Any]] = [
-            {"name": "cscale-job", "mountPath": HANDED, "readOnly": True}
-        ]
-        if settings.credentials == "secret":
-            found.append({"name": "cscale-keys", "mountPath": KEYS, "readOnly": True})
+        found = pod_template.secret_mounts(self._settings)
         if self._program is not None and self._program.python:
             found.append({"name": "cscale-python", "mountPath": REQUIREMENTS})
-        for mount in settings.mounts:
-            body: dict[str, Any] = {"name": mount.name, "mountPath": mount.path}
-            if mount.host_path:
-                # What is mounted on the node later appears in the pod too.
-                body["mountPropagation"] = "HostToContainer"
-            if mount.sub_path:
-                body["subPath"] = mount.sub_path.replace("{user}", self._site.user)
-            if mount.read_only:
-                body["readOnly"] = True
-            found.append(body)
-        return found
+        return [*found, *pod_template.data_mounts(self._site, self._settings)]

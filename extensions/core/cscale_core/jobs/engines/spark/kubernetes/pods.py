@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cscale_core.clusters import SparkNode
-from cscale_core.jobs.engines.spark.kubernetes.manifest import CONTAINERS, INSTALLER
+from cscale_core.jobs.engines.spark.kubernetes.manifest import INSTALLER
+from cscale_core.jobs.engines.spark.kubernetes.pod_template import CONTAINERS
 from cscale_core.jobs.engines.spark.kubernetes.states import Application
 from cscale_core.jobs.engines.spark.options import SparkOptions, memory_text
 from cscale_core.jobs.engines.spark.resources import pods as asked_pods
@@ -136,14 +137,30 @@ def _short(text: str) -> str:
     return " ".join(text.split())[:400]
 
 
-def _no_room(pod: Pod, options: SparkOptions, node: SparkNode | None, driver: str) -> Trouble:
+def _no_node(pod: Pod, options: SparkOptions, node: SparkNode | None, driver: str) -> Trouble:
+    """Why the scheduler puts it nowhere."""
+    said = _short(pod.unschedulable)
+    if "persistentvolumeclaim" in said:
+        return Trouble(
+            "mount",
+            f"A volume of the {pod.short} is not there: {said}",
+            "Tell the operator: a mount of the site names a claim that the namespace has not, or "
+            "that waits for its volume.",
+            lasting=True,
+        )
+    if "Insufficient" not in said and "Too many pods" not in said:
+        return Trouble(
+            "no_node",
+            f"No node takes the {pod.short}: {said}",
+            "It starts when there is such a node. If that lasts, tell the operator: the site may "
+            "ask for nodes that the cluster has not.",
+        )
     asked = asked_pods(options, driver)[0 if pod.role == "driver" else 1]
     size = f"{asked.cpus} processors and {memory_text(asked.memory)}"
     largest = f"; the largest has {node.cpus:g} and {node.memory}" if node else ""
     return Trouble(
         "no_room",
-        f"No node has room for the {pod.short}, which asks for {size}{largest}: "
-        f"{_short(pod.unschedulable)}",
+        f"No node has room for the {pod.short}, which asks for {size}{largest}: {said}",
         "It starts when others have ended. A smaller one may start sooner.",
     )
 
@@ -179,7 +196,7 @@ def trouble(
                 lasting=True,
             )
         if pod.unschedulable:
-            return _no_room(pod, options, node, driver_memory)
+            return _no_node(pod, options, node, driver_memory)
     for event in reversed(list(events)):
         reason, said = str(event.get("reason", "")), str(event.get("message", ""))
         if reason in _MOUNT_EVENTS:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cscale_core.clusters import SparkKubernetes
 from cscale_core.errors import CScaleError, InvalidInput, NotFound
-from cscale_core.identity.tokens import TokenSource
+from cscale_core.identity.tokens import CredentialSource
 from cscale_core.jobs.engine import JobHandle, Outcome
 from cscale_core.jobs.engines.programs import NamedApplication
 from cscale_core.jobs.engines.spark.backend import Backend, Work
@@ -48,7 +48,7 @@ class KubernetesSpark(Backend):
         self,
         site: Site,
         settings: SparkKubernetes,
-        tokens: TokenSource | None,
+        tokens: CredentialSource | None,
         *,
         applications: Mapping[str, Application],
         rhythm: Rhythm | None = None,

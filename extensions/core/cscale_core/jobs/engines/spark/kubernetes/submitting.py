@@ -14,10 +14,11 @@ import time
 
 from cscale_core.clusters import SparkKubernetes
 from cscale_core.errors import Conflict, CScaleError, NotFound, UpstreamError
-from cscale_core.identity.tokens import TokenSource
+from cscale_core.identity.tokens import CredentialSource
 from cscale_core.jobs.engine import JobHandle
 from cscale_core.jobs.engines.spark.kubernetes.client import QuotaExceeded
 from cscale_core.jobs.engines.spark.kubernetes.cluster import Cluster
+from cscale_core.jobs.engines.spark.kubernetes.handing import RENEW_SECONDS, handed, look_again
 from cscale_core.jobs.engines.spark.kubernetes.manifest import Described, encoded
 from cscale_core.jobs.engines.spark.kubernetes.states import JOB_LABEL, USER_LABEL, Application
 from cscale_core.jobs.model import JobStatus
@@ -25,16 +26,14 @@ from cscale_core.jobs.polling import Backoff
 
 #: Seconds between two attempts while the cluster does not answer or has no room.
 RETRY_SECONDS = (2.0, 60.0)
-#: Seconds after which the token of a running job is looked at again.
-RENEW_SECONDS = 300.0
 
 
 class Credentials:
-    """The token of the credentials endpoint, as pods read it, and its renewal."""
+    """What pods reach the object store with, and its renewal."""
 
-    def __init__(self, settings: SparkKubernetes, tokens: TokenSource | None) -> None:
+    def __init__(self, settings: SparkKubernetes, source: CredentialSource | None) -> None:
         self._settings = settings
-        self._tokens = tokens
+        self._source = source
         self._given = ""
         self._due = 0.0
         self._warned = False
@@ -42,19 +41,15 @@ class Credentials:
     async def data(self) -> dict[str, str]:
         """What goes into the Secret beside the parameters.
 
-        :raises CScaleError: when there is no token to be had.
+        :raises CScaleError: when there is nothing to be had.
         """
-        if self._settings.credentials != "endpoint" or not self._settings.credentials_audience:
-            return {}
-        if self._tokens is None:
-            raise UpstreamError("There is nobody here to ask for the job's token.")
-        token = await self._tokens.token(self._settings.credentials_audience)
-        self._given = hashlib.sha256(token.encode()).hexdigest()
-        self._due = time.monotonic() + RENEW_SECONDS
-        return {"token": f"Bearer {token}"}
+        data = await handed(self._settings, self._source)
+        self._given = hashlib.sha256(repr(sorted(data.items())).encode()).hexdigest()
+        self._due = time.monotonic() + look_again(data, RENEW_SECONDS)
+        return data
 
     async def renew(self, handle: JobHandle, cluster: Cluster, name: str) -> None:
-        """Put a new token into the Secret, when there is one; the pods see it within a minute."""
+        """Put what is new into the Secret; the pods see it within a minute."""
         if time.monotonic() < self._due:
             return
         before = self._given

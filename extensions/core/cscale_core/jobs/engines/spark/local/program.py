@@ -60,7 +60,7 @@ def prepare(work: Work, work_dir: Path, site: Site) -> Prepared:
     """
     program = work.process
     assert isinstance(program, Program)  # noqa: S101 - asked for these only
-    view = View(site, site.mount if site.mount_mode == "fuse" else "")
+    view = View(site, site.mount if site.mount_mode in ("fuse", "given") else "")
     files = work_dir / "files"
     files.mkdir(exist_ok=True)
 

@@ -1,0 +1,1 @@
+"""``cscale deploy``: the hub and its companions on a Kubernetes cluster, by helm."""

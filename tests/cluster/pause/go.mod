@@ -1,0 +1,3 @@
+module cscale/tests/cluster/pause
+
+go 1.26
