@@ -17,7 +17,7 @@ DEMO_OPTIONS = $(if $(INPUT),--input $(INPUT)) $(if $(SOURCE),--source $(SOURCE)
   $(if $(BBOX),--bbox=$(BBOX)) $(if $(DATES),--dates=$(DATES)) $(if $(DATA),--data $(DATA))
 UP_OPTIONS = $(if $(DATA),--data $(DATA)) $(if $(PORT),--port $(PORT))
 
-.PHONY: help setup setup-test demo up down doctor test test-fast test-cluster lint format lock openapi reference dashboard images bench clean
+.PHONY: help setup setup-test setup-cluster demo up down doctor test test-fast test-cluster lint format lock openapi reference dashboard images bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -49,10 +49,14 @@ doctor:  ## what runs and what is wrong
 test: setup-test lint  ## every test but the cluster's, the whole stack and the browser included; WORKERS=1: one after the other
 	$(BIN)/python -m pytest $(SHARED) -m "not cluster"
 
-test-cluster: setup  ## the tests on a real Kubernetes: KUBECONFIG, else one that is built and started
+setup-cluster: setup
 	@scripts/system-packages.sh cluster
 	@$(BIN)/python -m tests.cluster.programs $$([ -z "$$KUBECONFIG" ] || echo helm)
-	@[ -n "$$KUBECONFIG" ] || TAG=test BASE=debootstrap scripts/images.sh mount hub singleuser-minimal || echo "[setup] tests that need these images are skipped"
+	@[ -n "$$KUBECONFIG" ] || if command -v buildah > /dev/null; then \
+	  TAG=test BASE=debootstrap scripts/images.sh mount hub singleuser-minimal; \
+	else echo "[setup] without buildah the tests of the images are skipped"; fi
+
+test-cluster: setup-cluster  ## the tests on a real Kubernetes: KUBECONFIG, else one that is built and started
 	$(BIN)/python -m pytest -m cluster
 
 test-fast: setup  ## the tests that need no stack, Spark, Slurm, Ceph, cluster or browser
