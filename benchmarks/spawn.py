@@ -45,12 +45,12 @@ from benchmarks.spawning.hubs import (
 from benchmarks.spawning.reading import PIECES, SIZE, by_ranges, through_mount, write_objects
 from tests.cluster import programs
 from tests.cluster.conftest import cluster_in
-from tests.cluster.control_plane import wait_until
 from tests.cluster.node import Node
 from tests.cluster.spawn.claims import serve
 from tests.cluster.spawn.conftest import BUCKETS, prepare_places, start_places
 from tests.cluster.spawn.running_hub import NAMESPACE
 from tests.cluster.spawn.store import NodeMount, Store
+from tests.waiting import until
 
 PARTS = ("start", "together", "many", "read")
 ROUNDS = 7
@@ -262,9 +262,9 @@ def reading(there: World, rounds: int, folder: Path, tell: Tell) -> list[Figure]
         write_objects(there.store, folder, [place for two in places.values() for place in two])
         for profile, name in servers.items():
             # Until the mount's list of the folder is the new one.
-            wait_until(
+            until(
                 lambda name=name, path=f"/s3/eodata/{profile}/{number}/b": seen(there, name, path),
-                f"{profile} shows no objects",
+                f"the objects of {profile}",
             )
         for way, (whole, some) in places.items():
             if way == "boto3":

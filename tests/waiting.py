@@ -20,7 +20,7 @@ Errors = type[Exception] | tuple[type[Exception], ...]
 def until(
     look: Callable[[], T],
     what: str,
-    seconds: float = 60,
+    seconds: float = 120,
     *,
     fits: Callable[[T], object] = bool,
     despite: Errors = (),
@@ -51,7 +51,7 @@ def until(
 async def soon(
     look: Callable[[], T | Awaitable[T]],
     what: str,
-    seconds: float = 60,
+    seconds: float = 120,
     *,
     fits: Callable[[T], object] = bool,
     despite: Errors = (),

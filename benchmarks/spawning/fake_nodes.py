@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks.spawning.hubs import FAKE
 from tests.cluster import programs
-from tests.cluster.control_plane import wait_until
 from tests.cluster.node import Node
+from tests.waiting import until
 
 _STAGES = Path(__file__).with_name("stages.yaml")
 _PODS = 110
@@ -59,7 +59,7 @@ def start_fake_nodes(node: Node, pods: int) -> list[subprocess.Popen[bytes]]:
         ),
     ]
     node.plane.access.apply(_node(name, number) for number, name in enumerate(names))
-    wait_until(lambda: all(_ready(node, name) for name in names), "kwok makes no node ready")
+    until(lambda: all(_ready(node, name) for name in names), "kwok's ready nodes")
     return running
 
 

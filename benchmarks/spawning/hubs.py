@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.control_plane import wait_until
 from tests.cluster.node import ADDRESS, Node
 from tests.cluster.spawn.running_hub import NAMESPACE, PROGRAM, RunningHub
+from tests.waiting import until
 
 LAB = "localhost/cscale/singleuser-minimal:test"
 MOUNT = "localhost/cscale/mount:test"
@@ -181,4 +181,4 @@ def stop_all(kind: Kind, names: Sequence[str]) -> None:
         pods = kind.hub.access.get("pods", "-n", NAMESPACE)["items"]
         return not any(each["metadata"]["name"].partition("-")[2] in mine for each in pods)
 
-    wait_until(gone, f"pods of {kind.name} stay")
+    until(gone, f"the end of the pods of {kind.name}")

@@ -11,10 +11,9 @@ import shutil
 import socket
 import ssl
 import subprocess
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -22,10 +21,10 @@ import yaml
 from tests.cluster import programs
 from tests.cluster.access import Access
 from tests.cluster.certificates import Authority
+from tests.waiting import until
 
 SERVICES = "10.96.0.0/16"
 FIRST_SERVICE = "10.96.0.1"
-_START_SECONDS = 120.0
 # What is started ends when the tests are killed.
 _ENDED_WITH_US = ("setpriv", "--pdeathsig", "TERM")
 
@@ -111,12 +110,13 @@ class ControlPlane:
         """Start everything and wait until the API server is ready.
 
         :raises Missing: when a program is missing.
-        :raises RuntimeError: when it does not become ready; the logs are named.
+        :raises RuntimeError: when one of its programs ends instead.
+        :raises AssertionError: when it does not become ready; the logs are named.
         """
         binary = programs.kubernetes()
         etcd_url = self._start_etcd()
         self._start_api_server(binary, etcd_url)
-        wait_until(self._ready, f"the API server is not ready, see {self.folder}/*.log")
+        until(self._ready, f"the API server (see {self.folder}/*.log)")
         pki = self.authority
         controllers = self.kubeconfig("controllers", "system:kube-controller-manager")
         sa_key = pki.folder / "sa.key"
@@ -241,15 +241,3 @@ class ControlPlane:
         """End every program, the last started first, and remove what they kept."""
         self.end(*reversed(self._processes))
         shutil.rmtree(self.folder / "etcd", ignore_errors=True)
-
-
-def wait_until(true: Callable[[], bool], otherwise: str, seconds: float = _START_SECONDS) -> None:
-    """Ask again and again.
-
-    :raises RuntimeError: with ``otherwise`` when it does not become true.
-    """
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            raise RuntimeError(otherwise)
-        time.sleep(0.2)

@@ -6,8 +6,8 @@ import subprocess
 from typing import Any
 
 from tests.cluster import programs
-from tests.cluster.control_plane import wait_until
 from tests.cluster.node import ADDRESS, DNS, Node
+from tests.waiting import until
 
 _NAME = {"name": "kube-dns", "namespace": "kube-system"}
 _PORTS = [
@@ -38,7 +38,7 @@ class Names:
             encoding="utf-8",
         )
         self._process = self._node.run("dns", [programs.dns(), "-conf", file])
-        wait_until(self._answers, "the service of names does not start")
+        until(self._answers, "the service of names")
         plane.access.apply(_service())
 
     def _answers(self) -> bool:

@@ -24,7 +24,8 @@ from pathlib import Path
 import yaml
 
 from tests.cluster import cgroups, programs
-from tests.cluster.control_plane import ControlPlane, wait_until
+from tests.cluster.control_plane import ControlPlane
+from tests.waiting import until
 
 # Of its own, as another run of the tests may have a cluster on this machine.
 _NETWORK = f"172.31.{os.getpid() % 250 + 1}"
@@ -139,7 +140,7 @@ class OtherMachine:
         self._holder = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", *mounting, self._own, self._folder, ready]
         )
-        wait_until(ready.exists, "the second machine's mounts are not made")
+        until(ready.exists, "the second machine's mounts")
         ready.unlink()
         inside = ("nsenter", f"--target={self._holder.pid}", "--mount", *second[1:])
         return replace(seat, prefix=inside)
@@ -189,7 +190,7 @@ class Node:
         self._start_kubelet()
         self._start_proxy()
         log = f"{self.plane.folder}/kubelet-{self.name}.log"
-        wait_until(self._ready, f"the node is not ready, see {log}")
+        until(self._ready, f"the node (see {log})")
 
     def ctr(self, *arguments: str | Path) -> str:
         """Ask containerd, in the namespace of Kubernetes."""
@@ -255,7 +256,7 @@ SystemdCgroup = false
         self._containerd = self.run(
             "containerd", [programs.find("containerd", "containerd"), "--config", config]
         )
-        wait_until(self.socket.exists, "containerd does not start")
+        until(self.socket.exists, "containerd")
 
     def _load_pause(self) -> None:
         archive = self.folder / "pause.tar"

@@ -13,8 +13,9 @@ import pytest
 from tests.cluster import programs
 from tests.cluster.access import Access
 from tests.cluster.conftest import cluster_in
-from tests.cluster.control_plane import ControlPlane, wait_until
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.node import PAUSE_IMAGE
+from tests.waiting import until
 
 pytestmark = pytest.mark.cluster
 
@@ -70,7 +71,7 @@ def while_pods_run(folder: Path) -> dict[str, Any] | str:
         with cluster_in(folder) as node:
             access = node.plane.access
             access.apply([pod("one"), pod("two")])
-            wait_until(lambda: ready(access, "one") and ready(access, "two"), "no pod is ready")
+            until(lambda: ready(access, "one") and ready(access, "two"), "two ready pods")
             assert processes_with("containerd-shim")
             return of_this_machine()
     except programs.Missing as error:

@@ -15,7 +15,6 @@ import yaml
 
 from cscale_hub.spawn import cluster_site
 from tests.cluster.access import Access
-from tests.cluster.control_plane import wait_until
 from tests.cluster.golden.pods import (
     MODES,
     NAMESPACE,
@@ -25,6 +24,7 @@ from tests.cluster.golden.pods import (
     settings_of,
     spawner_of,
 )
+from tests.waiting import until
 
 FOLDER = Path(__file__).parent / "pods"
 EVERY = [(profile, mode) for profile in PROFILES for mode in MODES]
@@ -103,7 +103,7 @@ def namespaces(control_plane: Access) -> Iterator[Access]:
     control_plane.kubectl("create", "namespace", NAMESPACE)
     control_plane.kubectl("create", "serviceaccount", "server-uabc234", "-n", NAMESPACE)
     account = ("serviceaccount", "default", "-n", NAMESPACE)
-    wait_until(lambda: control_plane.get(*account) is not None, "no default account is made")
+    until(lambda: control_plane.get(*account) is not None, "the default account")
     yield control_plane
     control_plane.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 

@@ -18,7 +18,6 @@ import httpx
 
 from cscale_hub.local.issuer.demo import client_secret, demo_clients, write_demo_users
 from tests.cluster.access import Access
-from tests.cluster.control_plane import wait_until
 from tests.cluster.login.deployed_hub import (
     HUB,
     HUB_ADDRESS,
@@ -29,6 +28,7 @@ from tests.cluster.login.deployed_hub import (
     settings,
 )
 from tests.cluster.node import ADDRESS, Node
+from tests.waiting import until
 
 _BIN = Path(sys.executable).parent
 _HERE = Path(__file__).parent
@@ -143,7 +143,7 @@ class Federation:
             **folders,
         )
         self.access.apply(made)
-        wait_until(lambda: bool(self.hub_pods()), "the hub's pod is not ready", 240)
+        until(self.hub_pods, "the hub's ready pod", 240)
 
     def hub_pods(self) -> list[str]:
         """The hub's pods that are ready."""
@@ -154,7 +154,11 @@ class Federation:
         """As a node that goes away does, or an upgrade."""
         (before,) = self.hub_pods()
         self.access.kubectl("delete", "pod", before, "-n", NAMESPACE, "--grace-period=5")
-        wait_until(lambda: before not in (now := self.hub_pods()) and bool(now), "no hub", 240)
+        until(
+            lambda: before not in (now := self.hub_pods()) and bool(now),
+            "another pod of the hub",
+            240,
+        )
 
     def server(self, name: str) -> Any:
         """The pod of a person's server; None where there is none."""
@@ -186,7 +190,7 @@ def _answers(url: str, headers: dict[str, str]) -> None:
             return False
         return found.status_code == 200
 
-    wait_until(asked, f"{url} does not answer")
+    until(asked, f"an answer of {url}")
 
 
 class Person:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.control_plane import wait_until
 from tests.cluster.login.deployed_hub import NAMESPACE
 from tests.cluster.login.federation import Federation, Person
+from tests.waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 Come = Callable[[str], Person]
@@ -126,7 +126,7 @@ def test_from_the_sign_in_to_a_notebook_and_nothing_stays(
 
     # The hub goes and comes: the server, its session and its credentials go on.
     federation.restart_hub()
-    wait_until(lambda: one.do("runs"), "the hub does not know the server")
+    until(lambda: one.do("runs"), "the server in the hub's eyes")
     now = federation.server(one.name)
     assert now["metadata"]["uid"] == pod["metadata"]["uid"]
     restarts = [each["restartCount"] for each in now["status"]["containerStatuses"]]
@@ -135,8 +135,8 @@ def test_from_the_sign_in_to_a_notebook_and_nothing_stays(
 
     one.do("stop")
     for person in (one, other):
-        wait_until(lambda name=person.name: federation.server(name) is None, "a pod stays")
+        until(lambda name=person.name: federation.server(name) is None, "the end of a pod")
     kept = ("secrets", "-n", NAMESPACE, "-l", "app.kubernetes.io/part-of=cscale-hub")
-    wait_until(lambda: not federation.access.get(*kept)["items"], "a Secret stays")
-    wait_until(lambda: not left_on_the_node(pod["metadata"]["uid"]), "a mount stays")
+    until(lambda: not federation.access.get(*kept)["items"], "the end of a Secret")
+    until(lambda: not left_on_the_node(pod["metadata"]["uid"]), "the end of the mounts")
     assert one.do("runs") is False

@@ -23,9 +23,9 @@ from cscale_cli.deploy.releases import releases
 from cscale_cli.deploy.values import chosen
 from cscale_core.jobs import spark_submit
 from tests.cluster import programs
-from tests.cluster.control_plane import wait_until
 from tests.cluster.node import ADDRESS, Node
 from tests.deploy.conftest import FOLDER
+from tests.waiting import until
 
 CHART = "spark-operator"
 _CONTROLLER = f"{CHART}-controller"
@@ -63,7 +63,7 @@ class SparkOperator:
         self._render(chart)
         definitions = [f"--filename={file}" for file in sorted((chart / "crds").glob("*.yaml"))]
         self._access.kubectl("apply", "--server-side", *definitions)
-        wait_until(self._kinds_are_known, "the kinds of the operator are not taken up")
+        until(self._kinds_are_known, "the operator's kinds")
         self._access.kubectl("create", "namespace", self.namespace)
         self._access.apply(
             [each for each in self._objects if each["kind"] != "Deployment"],
@@ -95,7 +95,7 @@ class SparkOperator:
         words = ["env", "--ignore-environment", *said, program, *container["args"], *_NO_PORTS]
         self._process = self._node.run(CHART, words)
         # It is one of several that would act, and the chart gives it a place to say so.
-        wait_until(self._leads, f"the operator does not start: {self.log[-2000:]}")
+        until(self._leads, "the operator", beside=lambda: self.log[-2000:])
 
     def allow_policies(self, namespace: str) -> None:
         """Let it make NetworkPolicies in a namespace, as Spark since 4.2 needs."""

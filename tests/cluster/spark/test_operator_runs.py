@@ -17,13 +17,13 @@ from cscale_core.jobs.model import Job, JobStatus
 from cscale_core.site import S3Site, Site
 from tests.cluster import programs
 from tests.cluster.conftest import Cluster
-from tests.cluster.control_plane import wait_until
 from tests.cluster.names import Names
 from tests.cluster.node import Node
 from tests.cluster.spark.spark_operator import SparkOperator
 from tests.cluster.spark.world import World, cluster_roles, namespace_documents
 from tests.cluster.spawn.running_hub import volume
 from tests.cluster.spawn.store import ACCESS_KEY, ANOTHER, SECRET_KEY, NodeMount, Store
+from tests.waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.spark, pytest.mark.timeout(900)]
 HUB = "cscale-test-jobs"
@@ -146,7 +146,7 @@ async def world(
     source = {"hostPath": {"path": str(running.mount.path)}}
     access.apply([*namespace_documents(user, HUB), *volume(BUCKET, source, namespace=space)])
     account = ("serviceaccount", "default", "-n", space)
-    wait_until(lambda: access.get(*account) is not None, "no default account is made")
+    until(lambda: access.get(*account) is not None, "the default account")
     running.operator.allow_policies(space)
     running.store.put(f"{BUCKET}/products/scenes.txt", "one\ntwo\nthree\n")
     program = PROGRAM.read_text(encoding="utf-8")
@@ -207,8 +207,8 @@ async def test_a_job_reads_the_mount_and_its_results_are_found_and_a_canceled_on
     await world.manager.cancel(second.id)
     canceled = await world.job(second.id, lambda job: job.status.ended)
     assert canceled.status == JobStatus.CANCELED, canceled
-    await world.until(lambda: not world.pods(second))
+    await world.until(lambda: not world.pods(second), "the end of its pods")
     # An ended application is kept for a while, and goes with its job.
     assert world.get("sparkapplications")["items"]
     await world.manager.delete(first.id)
-    await world.until(lambda: not world.left())
+    await world.until(lambda: not world.left(), "the end of all that was made")

@@ -8,7 +8,6 @@ import os
 import secrets
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ import pytest
 import yaml
 
 from tests.cluster.conftest import Cluster
-from tests.cluster.control_plane import free_port, wait_until
+from tests.cluster.control_plane import free_port
 from tests.cluster.node import ADDRESS, Node
 from tests.cluster.spark.world import cluster_roles, namespace_documents
 from tests.cluster.spawn.store import ANOTHER, Store
+from tests.waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.spark, pytest.mark.timeout(900)]
 HUB = "cscale-test-credentials"
@@ -43,7 +43,7 @@ class Notebook:
         self.access.kubectl("create", "namespace", HUB)
         self.access.apply([*cluster_roles(HUB), *namespace_documents(self.user, HUB)])
         account = ("serviceaccount", "default", "-n", self.space)
-        wait_until(lambda: self.access.get(*account) is not None, "no default account is made")
+        until(lambda: self.access.get(*account) is not None, "the default account")
         path = folder / "site.yaml"
         path.write_text(yaml.safe_dump(self._site(image, folder)), encoding="utf-8")
         password = folder / "password"
@@ -175,11 +175,13 @@ def test_executors_read_with_the_persons_keys_across_a_renewal(
 
     # The first pair ends, as those of a person do within the hour; nobody starts anything again.
     notebook.give(second)
-    wait_until(lambda: not store.takes(*first.values()), "the store goes on taking the first")
-    deadline = time.monotonic() + 120
-    while (said := notebook.execute(read)) != "a product":
-        assert time.monotonic() < deadline, said
-        time.sleep(1)
+    until(lambda: not store.takes(*first.values()), "the end of the first keys")
+    until(
+        lambda: notebook.execute(read),
+        "reading with the second keys",
+        fits=lambda said: said == "a product",
+        pause=1,
+    )
     assert second["AccessKeyId"] in notebook.execute(f"cat {_KEYS}")
     (same,) = notebook.found("pods")
     assert same["metadata"]["uid"] == executor["metadata"]["uid"]
@@ -194,5 +196,5 @@ def test_executors_read_with_the_persons_keys_across_a_renewal(
     assert log
 
     notebook.close()
-    wait_until(lambda: not notebook.found("secrets"), "the Secret stays")
-    wait_until(lambda: not notebook.found("pods"), "the executor stays")
+    until(lambda: not notebook.found("secrets"), "the end of its Secret")
+    until(lambda: not notebook.found("pods"), "the end of its executor")

@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from tests.cluster.conftest import Cluster
-from tests.cluster.control_plane import wait_until
 from tests.cluster.node import ADDRESS
 from tests.cluster.spark.test_sessions_on_kubernetes import PROGRAM
 from tests.cluster.spark.world import cluster_roles, namespace_documents
+from tests.waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.spark, pytest.mark.timeout(900)]
 HUB = "cscale-test-running"
@@ -66,9 +66,9 @@ def test_executors_read_the_mount_and_go(
     (archive / "scenes.txt").write_text("one\ntwo\nthree\n", encoding="utf-8")
     access.kubectl("create", "namespace", HUB)
     access.apply([*cluster_roles(HUB), *namespace_documents(user, HUB), *claim(space, archive)])
-    wait_until(
+    until(
         lambda: access.get("serviceaccount", "default", "-n", space) is not None,
-        "no default account is made",
+        "the default account",
     )
     site = {
         "user": user,
@@ -116,5 +116,5 @@ def test_executors_read_the_mount_and_go(
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.splitlines() == ["open", "['one', 'two', 'three']", "stopped"]
     found = (space, "-l", f"c-scale.eu/server=server-{user}")
-    wait_until(lambda: not access.get("secrets", "-n", *found)["items"], "the Secret stays")
-    wait_until(lambda: not access.get("pods", "-n", *found)["items"], "the executor stays")
+    until(lambda: not access.get("secrets", "-n", *found)["items"], "the end of its Secret")
+    until(lambda: not access.get("pods", "-n", *found)["items"], "the end of its executor")

@@ -19,8 +19,8 @@ from kubernetes_asyncio import client, config
 from cscale_core.clusters import SparkKubernetes
 from cscale_hub.spawn.cluster_spark import SparkNamespace
 from tests.cluster.access import Access
-from tests.cluster.control_plane import wait_until
 from tests.cluster.spark.world import cluster_roles, namespace_documents
+from tests.waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.spark]
 HUB = "cscale-test-sessions"
@@ -48,7 +48,7 @@ class Notebook:
         self.space = f"spark-{self.user}"
         access.apply(namespace_documents(self.user, HUB))
         account = ("serviceaccount", "default", "-n", self.space)
-        wait_until(lambda: access.get(*account) is not None, "no default account is made")
+        until(lambda: access.get(*account) is not None, "the default account")
         kubeconfig = access.account(HUB, f"server-{self.user}", folder)
         site = {
             "user": self.user,
@@ -111,7 +111,7 @@ def test_executors_are_made_as_described_and_go_with_the_session(
     notebook: Callable[..., Notebook],
 ) -> None:
     kernel = notebook(executors=2, executor_memory="1g", executor_cores=2)
-    wait_until(lambda: len(kernel.found("pods")) == 2, "there are no executors")
+    until(lambda: len(kernel.found("pods")) == 2, "two executors")
     (secret,) = kernel.found("secrets")
     for pod in kernel.found("pods"):
         (owner,) = pod["metadata"]["ownerReferences"]
@@ -134,15 +134,15 @@ def test_executors_are_made_as_described_and_go_with_the_session(
     kernel.process.stdin = None
     assert kernel.line() == "stopped"
     assert kernel.process.wait(60) == 0
-    wait_until(lambda: not kernel.found("secrets"), "the Secret stays")
-    wait_until(lambda: not kernel.found("pods"), "the executors stay")
+    until(lambda: not kernel.found("secrets"), "the end of its Secret")
+    until(lambda: not kernel.found("pods"), "the end of its executors")
 
 
 async def test_what_a_killed_kernel_left_goes_with_its_server(
     hub: Access, notebook: Callable[..., Notebook], tmp_path: Path
 ) -> None:
     kernel = notebook(executors=1)
-    wait_until(lambda: len(kernel.found("pods")) == 1, "there is no executor")
+    until(lambda: len(kernel.found("pods")) == 1, "an executor")
     kernel.process.kill()
     kernel.process.wait()
     settings = SparkKubernetes(namespace="spark-{user}", image="localhost/spark:1")
@@ -155,5 +155,5 @@ async def test_what_a_killed_kernel_left_goes_with_its_server(
         # As at each start; here everything is there.
         await space.ensure()
         await space.forget_sessions(f"server-{kernel.user}")
-    wait_until(lambda: not kernel.found("secrets"), "the Secret stays")
-    wait_until(lambda: not kernel.found("pods"), "the executor stays")
+    until(lambda: not kernel.found("secrets"), "the end of its Secret")
+    until(lambda: not kernel.found("pods"), "the end of its executor")

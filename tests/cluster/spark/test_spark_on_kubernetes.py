@@ -182,8 +182,8 @@ async def test_the_secret_goes_with_its_application(world: World) -> None:
     ended = await world.job(job.id, lambda job: job.status.ended)
     assert ended.status == JobStatus.CANCELED
     assert world.get("sparkapplication", name) is None
-    await world.until(lambda: world.get("secret", name) is None)
-    await world.until(lambda: world.get("pod", pod) is None)
+    await world.until(lambda: world.get("secret", name) is None, "the end of its Secret")
+    await world.until(lambda: world.get("pod", pod) is None, "the end of its pod")
 
 
 async def test_no_secret_is_in_the_application(world: World) -> None:
@@ -220,13 +220,15 @@ async def test_no_room_in_the_quota_is_waited_for(world: World) -> None:
         "spec": {"hard": {"count/secrets": "0"}},
     }
     world.access.apply([quota])
-    await world.until(lambda: (world.get("quota", "none").get("status") or {}).get("used"))
+    await world.until(
+        lambda: (world.get("quota", "none").get("status") or {}).get("used"), "the quota's count"
+    )
     job = await world.submit()
     waiting = await world.job(job.id, lambda job: job.message.startswith("no room yet"))
     assert "exceeded quota" in waiting.message
     assert waiting.status == JobStatus.QUEUED
     world.access.kubectl("delete", "quota", "none", "--namespace", world.namespace)
-    await world.until(lambda: world.get("secret", f"cscale-{job.id}") is not None)
+    await world.until(lambda: world.get("secret", f"cscale-{job.id}"), "its Secret")
     world.operator.say(f"cscale-{job.id}", "RUNNING")
     await world.job(job.id, lambda job: job.status == JobStatus.RUNNING)
 

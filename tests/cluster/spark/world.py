@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from cscale_core.site import Site
 from cscale_core.workflows.applications import Application
 from cscale_hub.spawn.cluster_spark import person_objects
 from tests.cluster.access import Access
+from tests.waiting import soon
 
 HUB = "cscale-test-hub"
 DEFINITION = Path(__file__).parent / "sparkapplications.yaml"
@@ -169,26 +169,19 @@ class World:
         """A job whose application and Secret are in the cluster, and the application's name."""
         job = await self.submit(**changes)
         name = f"cscale-{job.id}"
-        await self.until(lambda: self.get("secret", name) is not None)
+        await self.until(lambda: self.get("secret", name), "its Secret")
         return job, name
 
     def get(self, kind: str, name: str = "") -> Any:
         names = (name,) if name else ()
         return self.access.get(kind, *names, "--namespace", self.namespace)
 
-    async def until(self, condition: Callable[[], object]) -> None:
+    async def until(self, look: Callable[[], object], what: str) -> None:
         """Wait until something is so in the cluster."""
-        deadline = time.monotonic() + self.patience
-        while not await asyncio.to_thread(condition):
-            assert time.monotonic() < deadline, "did not come to it"
-            await asyncio.sleep(0.2)
+        await soon(lambda: asyncio.to_thread(look), what, self.patience, pause=0.2)
 
     async def job(self, job_id: str, condition: Callable[[Job], object]) -> Job:
         """Wait until something is so of a job."""
-        deadline = time.monotonic() + self.patience
-        while True:
-            job = await self.manager.get(job_id)
-            if condition(job):
-                return job
-            assert time.monotonic() < deadline, job
-            await asyncio.sleep(0.1)
+        return await soon(
+            lambda: self.manager.get(job_id), "it", self.patience, fits=condition, pause=0.1
+        )

@@ -22,11 +22,11 @@ from cscale_cli.deploy.releases import releases
 from cscale_cli.deploy.values import chosen
 from tests.cluster import programs
 from tests.cluster.access import Access
-from tests.cluster.control_plane import wait_until
 from tests.cluster.node import ADDRESS, Node
 from tests.cluster.spawn.running_hub import NAMESPACE
 from tests.cluster.spawn.store import ACCESS_KEY, PORT, SECRET_KEY
 from tests.deploy.conftest import FOLDER
+from tests.waiting import until
 
 STORAGE = "csi-rclone"
 BUCKETS = ("aqua", "eodata")
@@ -107,7 +107,7 @@ def serve(node: Node, folder: Path) -> None:
         found = access.get("csinode", node.name) or {"spec": {}}
         return STORAGE in [each["name"] for each in found["spec"].get("drivers") or ()]
 
-    wait_until(known, "the driver is not registered")
+    until(known, "the driver's registration")
 
 
 def mounted(node: Node) -> list[str]:

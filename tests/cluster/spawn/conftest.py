@@ -13,11 +13,11 @@ import pytest
 
 from tests.cluster import programs
 from tests.cluster.conftest import Cluster
-from tests.cluster.control_plane import wait_until
 from tests.cluster.node import Node
 from tests.cluster.spawn.claims import serve
 from tests.cluster.spawn.running_hub import NAMESPACE, RunningHub, volume
 from tests.cluster.spawn.store import NodeMount, Store
+from tests.waiting import until
 
 IMAGE = "localhost/cscale/mount:test"
 BUCKETS = ("aqua", "eodata", "lost", "moving")
@@ -113,7 +113,8 @@ def prepare_places(hub: RunningHub) -> None:
             },
         ]
     )
-    wait_until(lambda: hub.access.get("serviceaccount", "places", "-n", NAMESPACE) is not None, "")
+    account = ("serviceaccount", "places", "-n", NAMESPACE)
+    until(lambda: hub.access.get(*account), "the account of the places")
 
 
 def start_places(node: Node, hub: RunningHub, folder: Path) -> subprocess.Popen[bytes]:

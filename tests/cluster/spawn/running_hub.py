@@ -7,7 +7,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,10 @@ import yaml
 
 from cscale_hub.local.secrets import ensure_secret
 from tests.cluster.access import Access
-from tests.cluster.control_plane import wait_until
 from tests.cluster.node import ADDRESS, Node
 from tests.cluster.spawn.store import ENDPOINT, NAME
 from tests.hub.hub_api import HubApi
+from tests.waiting import until
 
 NAMESPACE = "cscale-test-servers"
 ROLES = Path(__file__).parents[3] / "helm-values" / "spark" / "cluster-roles.yaml"
@@ -212,9 +211,9 @@ class RunningHub:
                 *volume("homes", {"hostPath": {"path": str(homes)}}),
             ]
         )
-        wait_until(
+        until(
             lambda: self.access.get("serviceaccount", "default", "-n", NAMESPACE) is not None,
-            "no default account is made",
+            "the default account",
         )
         self.kubeconfig = self.access.account(NAMESPACE, "hub", self.folder)
 
@@ -243,7 +242,7 @@ class RunningHub:
                 *(_BIN / "jupyterhub", "-f", path),
             ],
         )
-        wait_until(self._answers, f"the hub does not answer: {self.log()[-2000:]}")
+        until(self._answers, "the hub's answer", beside=lambda: self.log()[-2000:])
 
     def log(self) -> str:
         """What it said."""
@@ -304,10 +303,8 @@ class RunningHub:
     def stop_server(self, name: str) -> None:
         """Stop it and wait until it is gone."""
         self.api("DELETE", f"/users/{name}/server")
-        wait_until(lambda: self.pod(name) is None, "the pod does not go")
-        wait_until(
-            lambda: not self.api("GET", f"/users/{name}").json()["servers"], "it does not stop"
-        )
+        until(lambda: self.pod(name) is None, "the end of its pod")
+        until(lambda: not self.api("GET", f"/users/{name}").json()["servers"], "the server's end")
 
     def pod(self, name: str) -> Any:
         """The pod of a person's server."""
@@ -332,10 +329,8 @@ class RunningHub:
 
     def until(self, name: str, expected: Any, *asked: str, seconds: float = 40.0) -> None:
         """Ask again and again, until it answers what is expected."""
-        deadline = time.monotonic() + seconds
-        while (found := self.ask(name, *asked)) != expected:
-            assert time.monotonic() < deadline, (asked, found, expected)
-            time.sleep(0.3)
+        what = f"{' '.join(asked)} giving {expected!r}"
+        until(lambda: self.ask(name, *asked), what, seconds, fits=lambda found: found == expected)
 
 
 def volume(

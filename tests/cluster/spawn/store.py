@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cscale_hub.local.seaweedfs.launcher import find_weed
-from tests.cluster.control_plane import wait_until
 from tests.cluster.node import ADDRESS, Node
+from tests.waiting import until
 
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
 # Its programs also talk by sockets in /tmp that are named by port, so no two runs have the same.
@@ -88,7 +88,7 @@ class Store:
             [find_weed(), "-logtostderr", "server", *(f"-{k}={v}" for k, v in options.items())],
         )
         for bucket in buckets:
-            wait_until(lambda bucket=bucket: self._made(bucket), "the object store does not start")
+            until(lambda bucket=bucket: self._made(bucket), "the object store")
 
     @property
     def _config(self) -> Path:
@@ -197,7 +197,7 @@ class NodeMount:
         cache = f"--cache-dir={self._node.folder / 'written' / self.bucket}"
         keys = [f"{name}={value}" for name, value in _KEYS.items()]
         self.process = self._node.run(f"mount-{self.bucket}", ["env", *keys, *words, cache])
-        wait_until(lambda: self._on_node("mountpoint", "-q"), f"{self.bucket} is not mounted")
+        until(lambda: self._on_node("mountpoint", "-q"), f"the mount of {self.bucket}")
 
     def _on_node(self, *command: str) -> bool:
         """Run a command on the mount point, as the node sees it; whether it succeeds."""

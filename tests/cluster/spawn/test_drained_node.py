@@ -16,12 +16,12 @@ from cscale_cli.deploy.releases import releases
 from cscale_cli.deploy.values import chosen
 from tests.cluster import programs
 from tests.cluster.conftest import Cluster, second_node
-from tests.cluster.control_plane import wait_until
 from tests.cluster.node import Node
 from tests.cluster.spawn.conftest import IMAGE, Deployment, load, start_places
 from tests.cluster.spawn.running_hub import NAMESPACE
 from tests.cluster.spawn.store import NodeMount
 from tests.deploy.conftest import FOLDER
+from tests.waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 Person = Callable[..., str]
@@ -88,9 +88,7 @@ def test_a_server_ends_with_its_node_and_goes_on_elsewhere(
     assert hub.pod(name)["spec"]["nodeName"] == deployment.node.name
     assert hub.ask(name, "write", "/home/jovyan/note.txt", "remember") == "written"
     hub.until(name, "written", "write", f"{mine}/here.txt", "from the first")
-    wait_until(
-        lambda: store.read(f"aqua/users/{name}/here.txt") == "from the first", "it is not in S3"
-    )
+    until(lambda: store.read(f"aqua/users/{name}/here.txt") == "from the first", "the file in S3")
     access.kubectl("uncordon", other.name)
 
     # While the deployment keeps servers, a drain waits and the server goes on.
@@ -100,9 +98,9 @@ def test_a_server_ends_with_its_node_and_goes_on_elsewhere(
     access.kubectl("delete", "pdb", "cscale-servers", f"--namespace={NAMESPACE}")
     try:
         access.kubectl("drain", deployment.node.name, *_DRAIN, "--timeout=90s")
-        wait_until(
+        until(
             lambda: not hub.api("GET", f"/users/{name}").json()["servers"],
-            "the hub does not see that the server is gone",
+            "the server's end in the hub's eyes",
             60,
         )
         told = page_of(deployment, name)
@@ -114,8 +112,9 @@ def test_a_server_ends_with_its_node_and_goes_on_elsewhere(
         assert hub.ask(name, "read", "/home/jovyan/note.txt") == "remember"
         hub.until(name, "from the first", "read", f"{mine}/here.txt")
         hub.until(name, "written", "write", f"{mine}/there.txt", "from the second")
-        wait_until(
-            lambda: store.read(f"aqua/users/{name}/there.txt") == "from the second", "not in S3"
+        until(
+            lambda: store.read(f"aqua/users/{name}/there.txt") == "from the second",
+            "the file in S3",
         )
         assert "taken out of service" not in page_of(deployment, name)
         hub.stop_server(name)

@@ -24,11 +24,11 @@ from cscale_hub.node.places import PLACES, Place, Wanted
 from tests.cluster import programs
 from tests.cluster.access import Access
 from tests.cluster.conftest import Cluster
-from tests.cluster.control_plane import wait_until
 from tests.cluster.node import ADDRESS, Node
 from tests.cluster.spawn.conftest import IMAGE, Deployment, load
 from tests.cluster.spawn.store import ACCESS_KEY, PORT, SECRET_KEY, Store
 from tests.deploy.conftest import FOLDER
+from tests.waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 NAMESPACE = "cscale-test-mounts"
@@ -77,7 +77,7 @@ class Mounts:
             ]
         )
         self.access.apply(self.objects(), f"--namespace={NAMESPACE}")
-        wait_until(self.ready, "the mounts are not ready")
+        until(self.ready, "the mounts")
 
     def ready(self) -> bool:
         found = self.access.get("daemonset", "cscale-mounts", f"--namespace={NAMESPACE}")
@@ -102,7 +102,7 @@ class Mounts:
     def kill(self) -> None:
         before = self.restarts()
         os.kill(self.rclone(), signal.SIGKILL)
-        wait_until(lambda: self.restarts() > before and self.ready(), "it does not start again")
+        until(lambda: self.restarts() > before and self.ready(), "another start")
 
     def tell(self) -> None:
         """Print what is known; pytest shows it when the test fails."""
@@ -200,26 +200,27 @@ def test_a_bucket_on_the_node_heals_below_a_running_pod_and_goes_without_a_trace
 ) -> None:
     reader = Reader(mounts)
     mounts.access.apply([reader.manifest])
-    wait_until(lambda: reader.sh("cat /s3/aqua/products/old.txt") == "a product", "no product")
+    until(lambda: reader.sh("cat /s3/aqua/products/old.txt") == "a product", "the product")
     assert reader.sh("id -u") == "1000"
     assert reader.sh("ls /s3/aqua") == "products\nusers"
     assert reader.sh("echo x > /s3/aqua/products/new.txt; echo $?") != "0"
 
-    wait_until(lambda: reader.sh("echo mine > /s3/me/mine.txt && echo ok") == "ok", "not written")
+    until(lambda: reader.sh("echo mine > /s3/me/mine.txt && echo ok") == "ok", "a file")
     mine = f"aqua/users/{USER}/mine.txt"
-    wait_until(lambda: (mounts.store.read(mine) or "").strip() == "mine", "it is not in S3")
+    until(lambda: (mounts.store.read(mine) or "").strip() == "mine", "the file in S3")
 
     mounts.kill()
-    wait_until(lambda: reader.sh("cat /s3/me/mine.txt") == "mine", "it does not heal")
+    until(lambda: reader.sh("cat /s3/me/mine.txt") == "mine", "the healed mount")
     mounts.store.put(f"aqua/users/{USER}/after.txt", "after")
-    wait_until(lambda: reader.sh("cat /s3/me/after.txt") == "after", "it is an old view")
+    until(lambda: reader.sh("cat /s3/me/after.txt") == "after", "the new view")
     assert reader.restarts() == 0
 
     mounts.access.kubectl("delete", "pod", "reader", f"--namespace={NAMESPACE}")
     servers = mounts.folder / "servers"
-    wait_until(lambda: list(servers.iterdir()) == [], "the places of the pod stay")
+    until(lambda: list(servers.iterdir()) == [], "the end of the pod's places")
     mounts.access.kubectl("delete", "daemonset", "cscale-mounts", f"--namespace={NAMESPACE}")
     text = str(mounts.folder)
-    wait_until(
-        lambda: text not in Path("/proc/mounts").read_text(encoding="utf-8"), "something is mounted"
+    until(
+        lambda: text not in Path("/proc/mounts").read_text(encoding="utf-8"),
+        "the end of all mounts",
     )

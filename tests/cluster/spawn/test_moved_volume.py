@@ -15,12 +15,12 @@ import pytest
 import yaml
 
 from tests.cluster.access import Access
-from tests.cluster.control_plane import wait_until
 from tests.cluster.node import ADDRESS
 from tests.cluster.spawn.conftest import IMAGE, Deployment
 from tests.cluster.spawn.running_hub import NAMESPACE, volume
 from tests.cluster.spawn.store import ACCESS_KEY, PORT, SECRET_KEY, NodeMount
 from tests.deploy.conftest import FOLDER
+from tests.waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 Person = Callable[..., str]
@@ -120,9 +120,7 @@ def test_a_volume_becomes_a_bucket_and_nothing_is_lost(
     store.pause(True)
     try:
         calling = claim.begin()
-        wait_until(
-            lambda: any(pod["status"]["phase"] == "Running" for pod in claim.pods()), "no copy"
-        )
+        until(lambda: any(pod["status"]["phase"] == "Running" for pod in claim.pods()), "a copy")
         (pod,) = claim.pods()
         claim.access.kubectl(
             *("delete", "pod", pod["metadata"]["name"], f"--namespace={NAMESPACE}"),
@@ -176,7 +174,7 @@ def test_a_volume_becomes_a_bucket_and_nothing_is_lost(
     hub.until(name, "changed", "read", "/s3/me/first.txt")
     hub.until(name, "during", "read", "/s3/me/second.txt")
     hub.until(name, "written", "write", "/s3/me/third.txt", "after")
-    wait_until(lambda: store.read(f"moving/users/{name}/third.txt") == "after", "not in S3")
+    until(lambda: store.read(f"moving/users/{name}/third.txt") == "after", "the file in S3")
     assert not (claim.path / "users" / name / "third.txt").exists()
     hub.stop_server(name)
     mount.stop()

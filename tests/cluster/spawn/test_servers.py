@@ -14,11 +14,11 @@ import yaml
 
 from cscale_hub.spawn.cluster_secret import POD_LABEL
 from tests.cluster.access import Access
-from tests.cluster.control_plane import wait_until
 from tests.cluster.spawn.claims import mounted
 from tests.cluster.spawn.conftest import Deployment
 from tests.cluster.spawn.running_hub import NAMESPACE
 from tests.cluster.spawn.store import SECRET_KEY
+from tests.waiting import until
 
 pytestmark = pytest.mark.cluster
 Person = Callable[..., str]
@@ -100,9 +100,7 @@ def test_a_server_starts_with_its_places_and_nothing_of_it_stays(
     hub.start_server(name, "node")
     assert hub.ask(name)["user"] == 1000
     hub.until(name, "written", "write", f"{own(name)}/here.txt", "from the pod")
-    wait_until(
-        lambda: store.read(f"aqua/users/{name}/here.txt") == "from the pod", "it is not in S3"
-    )
+    until(lambda: store.read(f"aqua/users/{name}/here.txt") == "from the pod", "the file in S3")
     store.put(f"aqua/users/{name}/there.txt", "from S3")
     hub.until(name, "from S3", "read", f"{own(name)}/there.txt")
     assert hub.ask(name, "link", "/s3/me") == f"aqua/users/{name}"
@@ -115,8 +113,8 @@ def test_a_server_starts_with_its_places_and_nothing_of_it_stays(
     assert site["shortcuts"] == {"/s3/me": f"aqua/users/{name}"}
     hub.stop_server(name)
     tree = deployment.node.shared / "servers" / f"server-{name}"
-    wait_until(lambda: not tree.exists(), "the node keeps its tree")
-    wait_until(lambda: not secrets_of(hub.access, name), "the Secret stays")
+    until(lambda: not tree.exists(), "the end of its tree on the node")
+    until(lambda: not secrets_of(hub.access, name), "the end of its Secret")
     assert store.read(f"aqua/users/{name}/here.txt") == "from the pod"
 
 
@@ -148,7 +146,7 @@ def test_a_killed_mount_heals_in_the_running_server(deployment: Deployment, pers
     name = person()
     hub.start_server(name, "node")
     hub.until(name, "written", "write", f"{own(name)}/kept.txt", "kept")
-    wait_until(lambda: deployment.store.read(f"aqua/users/{name}/kept.txt") == "kept", "lost")
+    until(lambda: deployment.store.read(f"aqua/users/{name}/kept.txt") == "kept", "the file in S3")
     before = hub.pod(name)["metadata"]["uid"]
     mount.kill()
     assert hub.ask(name, "read", f"{own(name)}/kept.txt") == ("Transport endpoint is not connected")
@@ -198,9 +196,7 @@ def test_claims_show_the_same_tree(deployment: Deployment, person: Person) -> No
     assert hub.ask(name, "read", f"{own(name)}/there.txt") == "from S3"
     assert hub.ask(name, "read", "/s3/me/there.txt") == "from S3"
     assert hub.ask(name, "write", f"{own(name)}/here.txt", "from the pod") == "written"
-    wait_until(
-        lambda: store.read(f"aqua/users/{name}/here.txt") == "from the pod", "it is not in S3"
-    )
+    until(lambda: store.read(f"aqua/users/{name}/here.txt") == "from the pod", "the file in S3")
     assert hub.ask(name, "list", "/s3/aqua/users") == [name]
     assert hub.ask(name, "read", "/s3/eodata/Sentinel-2/by-claim.txt") == "a scene by its claim"
     assert hub.ask(name, "write", "/s3/eodata/new.txt", "x") == "Read-only file system"
@@ -211,7 +207,7 @@ def test_claims_show_the_same_tree(deployment: Deployment, person: Person) -> No
     described = json.dumps([hub.access.get("pv"), hub.access.get("pvc", "-A"), pod])
     assert SECRET_KEY not in described
     hub.stop_server(name)
-    wait_until(lambda: mounted(deployment.node) == [], "volumes stay mounted")
+    until(lambda: mounted(deployment.node) == [], "the end of mounted volumes")
     assert store.read(f"aqua/users/{name}/here.txt") == "from the pod"
 
 
@@ -239,9 +235,7 @@ def test_a_container_beside_mounts_with_the_persons_credentials(
     hub.until(name, "from S3", "read", "/s3/me/there.txt")
     hub.until(name, "a scene", "read", "/s3/eodata/Sentinel-2/scene.txt")
     assert hub.ask(name, "write", f"{own(name)}/here.txt", "from the pod") == "written"
-    wait_until(
-        lambda: store.read(f"aqua/users/{name}/here.txt") == "from the pod", "it is not in S3"
-    )
+    until(lambda: store.read(f"aqua/users/{name}/here.txt") == "from the pod", "the file in S3")
     assert hub.ask(name, "list", "/s3/aqua/users") == [name]
     hub.stop_server(name)
     assert f"server-{name}" not in Path("/proc/mounts").read_text("utf-8")
@@ -259,9 +253,9 @@ def test_an_image_that_is_not_there_is_told_at_once(deployment: Deployment, pers
     else:
         assert words in answer.json()["message"]
     # Long before the time for a start is over.
-    wait_until(lambda: words in hub.log(), "it is not told", 60)
-    wait_until(lambda: hub.pod(name) is None, "the pod stays")
-    wait_until(lambda: not secrets_of(hub.access, name), "its Secret stays")
+    until(lambda: words in hub.log(), "what is told of it", 60)
+    until(lambda: hub.pod(name) is None, "the end of its pod")
+    until(lambda: not secrets_of(hub.access, name), "the end of its Secret")
 
 
 def test_only_servers_for_spark_can_ask_the_cluster(deployment: Deployment, person: Person) -> None:
