@@ -19,13 +19,14 @@ slurm_here() {
   compgen -G '/usr/lib/*/slurm-wlm/auth_jwt.so' > /dev/null
 }
 
-cluster=(etcd-server containerd runc containernetworking-plugins iptables iproute2 kubernetes-client buildah debootstrap)
-cluster_here() {
-  local program
-  for program in etcd containerd ctr runc iptables ip kubectl buildah debootstrap; do
-    PATH="$PATH:/usr/sbin:/sbin" command -v "$program" > /dev/null || return 1
+# Program by program: a kubectl that is here already has a file that Debian's package has too.
+cluster_missing() {
+  local pair
+  for pair in etcd=etcd-server containerd=containerd runc=runc iptables=iptables ip=iproute2 \
+    kubectl=kubernetes-client buildah=buildah debootstrap=debootstrap; do
+    PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%=*}" > /dev/null || echo "${pair#*=}"
   done
-  [ -x /usr/lib/cni/bridge ]
+  [ -x /usr/lib/cni/bridge ] || echo containernetworking-plugins
 }
 ceph=(radosgw ceph-mon ceph-osd ceph-common)
 ceph_here() { command -v radosgw > /dev/null && command -v ceph-mon > /dev/null && command -v ceph-osd > /dev/null; }
@@ -60,7 +61,8 @@ for group in "$@"; do
         done
       fi ;;
     cluster)
-      if cluster_here; then
+      mapfile -t cluster < <(cluster_missing)
+      if [ ${#cluster[@]} -eq 0 ]; then
         continue
       elif [ -d /run/systemd/system ]; then
         # A machine with services of its own gets no container engine from a test.

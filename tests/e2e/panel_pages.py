@@ -114,10 +114,9 @@ def command(page: Page, label: str) -> None:
 
 
 def open_panel(page: Page) -> Locator:
-    """The panel in the main area."""
+    """The panel in the main area, before all others there."""
     panel = page.locator("#cscale-panel")
-    if not panel.is_visible():
-        command(page, "C-SCALE panel")
+    command(page, "C-SCALE panel")
     expect(panel.get_by_role("tablist", name="Views")).to_be_visible(timeout=60_000)
     return panel
 

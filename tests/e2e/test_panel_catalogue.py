@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 
 from cscale_hub.local.archive import simulate
 from cscale_hub.local.lifecycle import Federation
@@ -29,6 +29,7 @@ from tests.e2e.panel_pages import (
     serious_violations,
     use_theme,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.browser
 
@@ -140,21 +141,34 @@ def test_side_bar_shows_the_same_and_a_reload_keeps_it(page: Page, screenshots: 
     expect(panel.get_by_text(item)).to_have_count(0)
 
 
+def centre_of_drawing(panel: Locator, shape: str) -> tuple[float, float]:
+    """Begin to draw; the middle of the map on the page, once the map takes corners and stays."""
+    panel.get_by_role("button", name=f"Draw a {shape}", exact=True).click()
+    shown = panel.get_by_role("application", name="Map")
+    expect(shown).to_have_class(re.compile(r"\bcs-map-drawing\b"))
+
+    def staying() -> FloatRect | None:
+        box = shown.bounding_box()
+        panel.page.wait_for_timeout(500)
+        return box if box == shown.bounding_box() else None
+
+    box = until(staying, "a map that stays")
+    assert box is not None
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
 def test_area_is_drawn_with_the_pointer_and_with_the_keyboard(page: Page) -> None:
     panel = open_panel(page)
     catalogue_tab(panel, "Search").click()
-    draw = panel.get_by_role("button", name="Draw a rectangle", exact=True)
-    draw.click()
-    box = panel.get_by_role("application", name="Map").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    x, y = centre_of_drawing(panel, "rectangle")
+    page.mouse.move(x - 60, y - 50)
     page.mouse.down()
-    page.mouse.move(box["x"] + 330, box["y"] + 310, steps=4)
+    page.mouse.move(x + 70, y + 60, steps=4)
     page.mouse.up()
     area = panel.locator(".cs-area-text")
     expect(area).to_contain_text("Rectangle")
     drawn = area.inner_text()
-    draw.click()
+    centre_of_drawing(panel, "rectangle")
     expect(panel.get_by_role("application", name="Map")).to_be_focused()
     page.keyboard.press("Enter")
     for key in ("ArrowRight", "ArrowDown"):
@@ -171,12 +185,9 @@ def test_drawing_over_results_opens_none_of_them(page: Page) -> None:
     panel = open_panel(page)
     search_scenes(panel)
     catalogue_tab(panel, "Search").click()
-    box = panel.get_by_role("application", name="Map").bounding_box()
-    assert box is not None
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     area = panel.locator(".cs-area-text")
     before = area.inner_text()
-    panel.get_by_role("button", name="Draw a rectangle", exact=True).click()
+    x, y = centre_of_drawing(panel, "rectangle")
     page.mouse.move(x - 40, y - 40)
     page.mouse.down()
     page.mouse.move(x + 40, y + 40, steps=4)
@@ -234,10 +245,7 @@ def test_area_is_pasted_uploaded_and_taken_from_the_map(page: Page, tmp_path: Pa
 
 def test_polygon_is_drawn_and_its_corners_are_changed(page: Page) -> None:
     panel = open_panel(page)
-    box = panel.get_by_role("application", name="Map").bounding_box()
-    assert box is not None
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    panel.get_by_role("button", name="Draw a polygon", exact=True).click()
+    x, y = centre_of_drawing(panel, "polygon")
     for east, south in ((0, 0), (120, 20), (90, 130), (-20, 110), (0, 0)):
         page.mouse.click(x + east, y + south)
         page.wait_for_timeout(300)  # two clicks in one moment are a double click

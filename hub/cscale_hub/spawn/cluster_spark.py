@@ -2,8 +2,8 @@
 
 A server gets a token of the cluster only where its profile says so. The token may make Spark
 applications, and pods for sessions, in the one namespace of its person, and nothing anywhere else.
-What the accounts may do is in cluster roles that the operator makes (``helm-values/spark``); the
-hub may bind exactly those and cannot give more than they hold.
+What the accounts may do is in cluster roles that the operator makes
+(``helm-values/cscale/spark``); the hub may bind exactly those and cannot give more than they hold.
 """
 
 from __future__ import annotations

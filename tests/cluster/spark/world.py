@@ -26,7 +26,7 @@ from tests.waiting import soon
 
 HUB = "cscale-test-hub"
 DEFINITION = Path(__file__).parent / "sparkapplications.yaml"
-ROLES = Path(__file__).parents[3] / "helm-values" / "spark" / "cluster-roles.yaml"
+ROLES = Path(__file__).parents[3] / "helm-values" / "cscale" / "spark" / "cluster-roles.yaml"
 PROGRAM = {"main": "s3://vobucket/users/{user}/code/job.py", "arguments": ["--to", "{output}"]}
 
 

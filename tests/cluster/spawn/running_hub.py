@@ -22,7 +22,7 @@ from tests.hub.hub_api import HubApi
 from tests.waiting import until
 
 NAMESPACE = "cscale-test-servers"
-ROLES = Path(__file__).parents[3] / "helm-values" / "spark" / "cluster-roles.yaml"
+ROLES = Path(__file__).parents[3] / "helm-values" / "cscale" / "spark" / "cluster-roles.yaml"
 PROGRAM = Path(__file__).with_name("server_program.py")
 _BIN = Path(sys.executable).parent
 # As the chart gives its hub, and what the chart cscale adds.
