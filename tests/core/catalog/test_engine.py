@@ -359,14 +359,14 @@ async def test_no_page_is_asked_twice_for_two_merged_pages(site: Any) -> None:
 
 
 async def test_providers_that_run_dry_together_are_asked_together(site: Any) -> None:
-    archives = {f"a{n}": Behaviour(days(16), largest_page=4, latency=0.25) for n in range(6)}
+    archives = {f"a{n}": Behaviour(days(16), largest_page=4, latency=0.6) for n in range(6)}
     federated = site(archives)
     async with guarded_client(federated) as http:
         federation = Federation(federated, http, None)
         first = await federation.search(SearchQuery(limit=4))
         begun = time.monotonic()
         second = await federation.search(SearchQuery(limit=4), first.next)
-        assert time.monotonic() - begun < 1.2, "six in turn would take 1.5 seconds"
+        assert time.monotonic() - begun < 3.0, "six in turn would take 3.6 seconds"
     assert ids(first) + ids(second) == [f"x{n}" for n in range(8)], "all have the same products"
 
 
@@ -507,7 +507,7 @@ async def test_invalid_items_are_left_out_and_counted(site: Any) -> None:
 
 
 async def test_the_fastest_is_delivered_before_the_slowest_answers(site: Any) -> None:
-    federated = site({"slow": Behaviour(days(2), latency=0.8), "fast": Behaviour(days(2, "y"))})
+    federated = site({"slow": Behaviour(days(2), latency=3.0), "fast": Behaviour(days(2, "y"))})
     order: list[Any] = []
     begun = time.monotonic()
     async with guarded_client(federated) as http:
@@ -520,7 +520,7 @@ async def test_the_fastest_is_delivered_before_the_slowest_answers(site: Any) ->
                     (type(event), getattr(event, "provider", None) or getattr(event, "id", None))
                 )
                 if len(order) == 1:
-                    assert time.monotonic() - begun < 0.6
+                    assert time.monotonic() - begun < 2.5
     assert order[0] == (Found, "fast")
     assert order[-1][0] is SearchResult
     assert {what for what, _ in order} == {Found, ProviderReport, SearchResult}

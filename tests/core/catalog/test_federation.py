@@ -131,15 +131,15 @@ async def test_a_hanging_provider_times_out_while_the_others_do_not_wait_for_it_
     serve: Any, site_of: Any
 ) -> None:
     async def hang(_: Request) -> Response:
-        await asyncio.sleep(8)
+        await asyncio.sleep(15)
         return JSONResponse({})
 
-    site = site_of({name: serve(api(hang)) for name in ("a", "b")}, deadline=1.0)
+    site = site_of({name: serve(api(hang)) for name in ("a", "b")}, deadline=3.0)
     begun = time.monotonic()
     result = await search(site)
-    assert time.monotonic() - begun < 1.9
+    assert time.monotonic() - begun < 5.9
     assert [r.status for r in result.providers] == ["timeout", "timeout"]
-    assert "within 1 seconds" in result.providers[0].error
+    assert "within 3 seconds" in result.providers[0].error
 
 
 async def test_what_came_before_a_deadline_is_kept_and_said(serve: Any, site_of: Any) -> None:

@@ -211,9 +211,9 @@ def test_ten_thousand_items_are_checked_in_a_moment() -> None:
     """A bound that only a slow path for every item would miss; the figure is a tenth of it."""
     items = [item(lon / 60) for lon in range(10_000)]
     check = ItemFilter(SearchQuery(bbox=(50, 44, 100, 47), datetime="2024-01-01/2024-12-31"))
-    begun = time.perf_counter()
+    begun = time.process_time()
     found = sum(map(check.takes, items))
-    assert time.perf_counter() - begun < 1.0
+    assert time.process_time() - begun < 1.0
     assert found == sum(49 <= lon / 60 <= 100 for lon in range(10_000))
 
 
