@@ -116,7 +116,7 @@ def test_search_and_job_in_notebook_7_and_where_it_was_after_a_reload(
     assert serious_violations(page, ".jp-OutputArea .cs-panel") == []
     view(panel, "Catalogue")
     page.screenshot(path=screenshots / "panel-notebook-7.png")
-    page.wait_for_timeout(1_000)  # what is kept is written after a moment
+    page.wait_for_timeout(4_000)  # what is kept is written after a moment
     page.reload()
     panel = run_first_cell(page)
     expect(panel.get_by_text("1 selected")).to_be_visible(timeout=SLOW)

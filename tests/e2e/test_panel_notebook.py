@@ -77,7 +77,7 @@ def test_panel_of_a_cell_is_where_it_was_after_restart_and_reload(page: Page) ->
     expect(page.get_by_text("run again", exact=True)).to_be_visible(timeout=SLOW)
     expect(panel.first.get_by_text("2 selected")).to_be_visible(timeout=SLOW)
     expect(panel.first.get_by_text("that is all")).to_be_visible()
-    page.wait_for_timeout(1_500)  # what is kept is written after a moment
+    page.wait_for_timeout(4_000)  # what is kept is written after a moment
     page.reload()
     lab_is_there(page)
     run_cell(page, f"{show}; print('after a reload')\npanel")
