@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import secrets
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 # Below the range from which the kernel takes ports for outgoing connections (32768 and up), and
 # far enough below for services that also listen at port + 10000.
 FIRST, LAST = 18_000, 22_700
+# New ports are side by side in a row of which none is taken. Two federations would else often want
+# one port: what the one has chosen and not opened yet, or what is starting again, looks free.
+_ROW = 32
 
 
 def is_free(port: int) -> bool:
@@ -42,12 +45,13 @@ def choose(
     remembered = _read(file)
     chosen: dict[str, int] = {}
     notes: list[str] = []
+    new = (port for port in _rows() if port not in {*chosen.values(), *remembered.values()})
     for name in names:
         wanted = preferred.get(name) or remembered.get(name)
         if wanted and wanted not in chosen.values() and is_free(wanted):
             chosen[name] = wanted
             continue
-        chosen[name] = _any_free(set(chosen.values()) | set(remembered.values()))
+        chosen[name] = next(new)
         if wanted:
             notes.append(
                 f"Port {wanted} ({name}) is taken by another program; using {chosen[name]} instead."
@@ -67,9 +71,11 @@ def _read(file: Path) -> dict[str, int]:
     return {name: port for name, port in content.items() if isinstance(port, int)}
 
 
-def _any_free(avoid: set[int]) -> int:
+def _rows() -> Iterator[int]:
+    """The ports of one free row after the other."""
     for _ in range(500):
-        port = FIRST + secrets.randbelow(LAST - FIRST)
-        if port not in avoid and is_free(port):
-            return port
-    raise OSError(f"no free port on 127.0.0.1 between {FIRST} and {LAST}")
+        first = FIRST + _ROW * secrets.randbelow((LAST - FIRST) // _ROW)
+        row = range(first, first + _ROW)
+        if all(map(is_free, row)):
+            yield from row
+    raise OSError(f"no free ports on 127.0.0.1 between {FIRST} and {LAST}")

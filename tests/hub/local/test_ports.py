@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from cscale_hub.local.ports import choose, is_free
+from cscale_hub.local.ports import FIRST, choose, is_free
 
 NAMES = ("hub", "s3", "issuer")
 
@@ -32,6 +32,14 @@ def test_taken_port_is_replaced_and_said(tmp_path: Path) -> None:
     assert str(first["s3"]) in notes[0]
     # The new one is what is remembered from now on.
     assert choose(NAMES, tmp_path / "ports.json", {})[0] == second
+
+
+def test_new_ports_are_in_a_row_of_which_none_is_taken(tmp_path: Path) -> None:
+    names = [str(number) for number in range(24)]
+    for number in range(20):
+        ports, _ = choose(names, tmp_path / f"{number}.json", {})
+        assert len(set(ports.values())) == 24
+        assert len({(port - FIRST) // 32 for port in ports.values()}) == 1, ports
 
 
 def test_wanted_port_is_used_when_free(tmp_path: Path) -> None:
