@@ -66,7 +66,7 @@ for group in "$@"; do
         continue
       elif [ -d /run/systemd/system ]; then
         # A machine with services of its own gets no container engine from a test.
-        echo "[setup] there is no Kubernetes here, and its tests are skipped; for them set KUBECONFIG, or: apt-get install ${cluster[*]}"
+        echo "[setup] there is no Kubernetes here; for its tests set KUBECONFIG, or: apt-get install ${cluster[*]}"
       else
         for name in "${cluster[@]}"; do
           missing+=("$name"); what+=("a Kubernetes for the tests; else they need KUBECONFIG")

@@ -20,6 +20,17 @@ from platformdirs import user_cache_path
 
 VERSION = "1.36.3"
 OF_TESTS = ("kubernetes", "pause", "helm", "csi", "operator", "operator-chart", "dns")
+OF_DEBIAN = {
+    "etcd": "etcd-server",
+    "containerd": "containerd",
+    "ctr": "containerd",
+    "runc": "runc",
+    "iptables": "iptables",
+    "ip": "iproute2",
+    "kubectl": "kubernetes-client",
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
+}
 _OPERATOR = "github.com/kubeflow/spark-operator/v2"
 _VERSION_PACKAGE = "k8s.io/component-base/version"
 
@@ -164,7 +175,7 @@ def _built(name: str, flags: Sequence[str] = (), package: str = ".") -> Path:
 
 
 def main(names: Sequence[str]) -> int:
-    """Build those that are named, or those of the tests; 1 when one cannot be had."""
+    """Build those that are named, or find and build all of the tests; 1 when one cannot be had."""
     makers = {
         "kubernetes": kubernetes,
         "pause": pause,
@@ -176,6 +187,9 @@ def main(names: Sequence[str]) -> int:
         "helm": lambda: _built("helm", package="helm.sh/helm/v4/cmd/helm"),
     }
     try:
+        if not names:
+            for program, package in OF_DEBIAN.items():
+                find(program, package)
         for name in names or OF_TESTS:
             print(makers[name]())
     except Missing as error:
