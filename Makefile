@@ -17,7 +17,7 @@ DEMO_OPTIONS = $(if $(INPUT),--input $(INPUT)) $(if $(SOURCE),--source $(SOURCE)
   $(if $(BBOX),--bbox=$(BBOX)) $(if $(DATES),--dates=$(DATES)) $(if $(DATA),--data $(DATA))
 UP_OPTIONS = $(if $(DATA),--data $(DATA)) $(if $(PORT),--port $(PORT))
 
-.PHONY: help setup setup-test setup-cluster demo up down doctor test test-fast test-cluster lint format lock openapi reference dashboard images bench clean
+.PHONY: help setup setup-test setup-cluster demo up down doctor test test-failed test-fast test-cluster lint format lock openapi reference dashboard images bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -48,6 +48,9 @@ doctor:  ## what runs and what is wrong
 
 test: setup-test lint  ## every test but the cluster's, the whole stack and the browser included; WORKERS=1: one after the other
 	$(BIN)/python -m pytest $(SHARED) -m "not cluster"
+
+test-failed: setup  ## what failed the last time, one after the other
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m "not cluster"
 
 setup-cluster: setup
 	@scripts/system-packages.sh cluster
