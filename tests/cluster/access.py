@@ -30,7 +30,7 @@ class Access:
         :param text: given on standard input.
         :raises RuntimeError: when it fails, unless ``check`` is False; then the answer is empty.
         """
-        kubectl = programs.find("kubectl", "kubernetes-client")
+        kubectl = programs.find("kubectl")
         done = subprocess.run(
             [str(kubectl), f"--kubeconfig={self.kubeconfig}", *arguments],
             input=text,

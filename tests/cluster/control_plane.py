@@ -160,7 +160,7 @@ class ControlPlane:
         self.run(
             "etcd",
             [
-                programs.find("etcd", "etcd-server"),
+                programs.find("etcd"),
                 f"--data-dir={self.folder / 'etcd'}",
                 f"--listen-client-urls={client}",
                 f"--advertise-client-urls={client}",

@@ -194,7 +194,7 @@ class Node:
 
     def ctr(self, *arguments: str | Path) -> str:
         """Ask containerd, in the namespace of Kubernetes."""
-        ctr = programs.find("ctr", "containerd")
+        ctr = programs.find("ctr")
         return _run(
             *(*self.seat.prefix, ctr, "--address", self.socket, "--namespace", "k8s.io"), *arguments
         )
@@ -253,9 +253,7 @@ SystemdCgroup = false
 """,
             encoding="utf-8",
         )
-        self._containerd = self.run(
-            "containerd", [programs.find("containerd", "containerd"), "--config", config]
-        )
+        self._containerd = self.run("containerd", [programs.find("containerd"), "--config", config])
         until(self.socket.exists, "containerd")
 
     def _load_pause(self) -> None:

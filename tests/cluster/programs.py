@@ -39,15 +39,16 @@ class Missing(Exception):
     """A program is not here and cannot be built; says what to install."""
 
 
-def find(program: str, package: str) -> Path:
-    """The path of an installed program.
+def find(program: str) -> Path:
+    """The path of an installed program of Debian.
 
     :raises Missing: naming the Debian package that has it.
     """
     found = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if not found:
         raise Missing(
-            f"{program} is missing: install {package} (scripts/system-packages.sh cluster)"
+            f"{program} is missing: install {OF_DEBIAN[program]} "
+            "(scripts/system-packages.sh cluster)"
         )
     return Path(found)
 
@@ -188,8 +189,8 @@ def main(names: Sequence[str]) -> int:
     }
     try:
         if not names:
-            for program, package in OF_DEBIAN.items():
-                find(program, package)
+            for program in OF_DEBIAN:
+                find(program)
         for name in names or OF_TESTS:
             print(makers[name]())
     except Missing as error:

@@ -114,7 +114,7 @@ def test_program_that_ignores_the_signal_is_killed_after_the_grace_period(
     begun = time.monotonic()
     thing.process.terminate()
     assert thing.process.wait(10) == 0
-    assert time.monotonic() - begun > 1.5
+    assert 1.5 < time.monotonic() - begun < 6
     assert not alive(pid)
     assert "killed" in thing.text()
 
