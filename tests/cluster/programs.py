@@ -141,6 +141,18 @@ def helm() -> Path:
     return built
 
 
+def helm_folder(folder: Path) -> Path:
+    """A folder for ``PATH`` with helm in it, which is made in another.
+
+    :raises Missing: as :func:`helm`.
+    """
+    program = helm()
+    made = folder / "bin"
+    made.mkdir()
+    (made / "helm").symlink_to(program)
+    return made
+
+
 def _place(name: str) -> Path:
     """Where a program is when it was built from what is here now."""
     source = Path(__file__).parent / name

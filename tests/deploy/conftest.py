@@ -29,12 +29,9 @@ STORAGE = sorted(path.stem for path in (FOLDER / "storage").glob("*.yaml"))
 def helm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for PATH with helm in it."""
     try:
-        program = programs.helm()
+        return programs.helm_folder(tmp_path_factory.mktemp("helm"))
     except programs.Missing as error:
         pytest.skip(str(error))
-    folder = tmp_path_factory.mktemp("helm")
-    (folder / "helm").symlink_to(program)
-    return folder
 
 
 @pytest.fixture

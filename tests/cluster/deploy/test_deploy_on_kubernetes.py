@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -78,11 +77,10 @@ def deployment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Deployment]:
     try:
-        (tmp_path / "bin").mkdir()
-        (tmp_path / "bin" / "helm").symlink_to(programs.helm())
+        found = programs.helm_folder(tmp_path)
     except programs.Missing as error:
         pytest.skip(str(error))
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", str(found), prepend=":")
     made = Deployment(control_plane, stand_in, tmp_path)
     try:
         yield made

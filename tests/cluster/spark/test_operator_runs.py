@@ -60,9 +60,7 @@ def running(
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         try:
-            (folder / "bin").mkdir()
-            (folder / "bin" / "helm").symlink_to(programs.helm())
-            patch.setenv("PATH", str(folder / "bin"), prepend=":")
+            patch.setenv("PATH", str(programs.helm_folder(folder)), prepend=":")
             stack.callback(names.stop)
             names.start()
             stack.callback(operator.stop)

@@ -51,11 +51,10 @@ def other(deployment: Deployment, tmp_path: Path) -> Iterator[Node]:
 def kept(deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The budget by which a deployment keeps servers, and the role by which its hub sees nodes."""
     try:
-        (tmp_path / "bin").mkdir()
-        (tmp_path / "bin" / "helm").symlink_to(programs.helm())
+        found = programs.helm_folder(tmp_path)
     except programs.Missing as error:
         pytest.skip(str(error))
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    monkeypatch.setenv("PATH", str(found), prepend=":")
     mine = tmp_path / "mine.yaml"
     own = {"deployment": {"namespace": NAMESPACE}, "disruption": {"keepServers": True}}
     mine.write_text(yaml.safe_dump({"custom": {"cscale": own}}), encoding="utf-8")

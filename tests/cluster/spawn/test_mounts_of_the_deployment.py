@@ -128,11 +128,10 @@ def mounts(
     cluster: Cluster, deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Mounts]:
     try:
-        (tmp_path / "bin").mkdir()
-        (tmp_path / "bin" / "helm").symlink_to(programs.helm())
+        found = programs.helm_folder(tmp_path)
     except programs.Missing as error:
         pytest.skip(str(error))
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", str(found), prepend=":")
     load(cluster, HUB_IMAGE, tmp_path)
     made = Mounts(deployment.node, deployment.store, tmp_path)
     try:
